@@ -1,0 +1,1 @@
+"""pdns-gtm: a Global Traffic Manager that PowerDNS asks through its remote backend."""

@@ -1,0 +1,226 @@
+"""What an instance answers: one function from a client's network to addresses, prepared when the snapshot changes."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final, Literal
+
+from pdns_gtm_backend.domain.availability import PoolView, SetView, view_set
+from pdns_gtm_backend.domain.client import Network, Place
+from pdns_gtm_backend.domain.instance import FAMILIES, AccessPolicy, Instance, set_names
+from pdns_gtm_backend.domain.line import Expression, Line, LineTable, Match, expand_line
+from pdns_gtm_backend.domain.override import Override, policy_override
+from pdns_gtm_backend.domain.pool import RECORD_TYPES, Family
+from pdns_gtm_backend.domain.selection import Random, draw_pool, select, stable_key
+from pdns_gtm_backend.domain.state import PolicyState, policy_state_key
+from pdns_gtm_backend.domain.switchover import effective_index
+
+Rule = Literal["set", "pinned_unavailable", "fail_open", "fail_closed", "other_policy", "none"]
+"""How an answer came about: from an available set; from a pinned set that is not available; by an all-down rule; from
+another policy, since this one has nothing to give; or not at all."""
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyView:
+    """One policy for one family: its sets that carry it, the one in effect, and what it gives by itself.
+
+    effective: index into `sets`, None where no set is available. state: what healthd decided last.
+    """
+
+    policy: AccessPolicy
+    family: Family
+    sets: tuple[SetView, ...]
+    effective: int | None
+    pinned: str | None
+    state: PolicyState | None
+
+    @property
+    def set_name(self) -> str | None:
+        """The name of the set in effect."""
+        return None if self.effective is None else self.sets[self.effective].name
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What one policy answers for one family, ready to be drawn from.
+
+    pools: drawn from by weight, or by the client where `sticky`. fixed: all of these instead, where a rule says so.
+    source: the policy and the set that the addresses belong to.
+    """
+
+    rule: Rule
+    source: tuple[str, str] | None = None
+    pools: tuple[PoolView, ...] = ()
+    keys: tuple[int, ...] = ()
+    weights: tuple[int, ...] = ()
+    sticky: bool = False
+    fixed: tuple[str, ...] = ()
+
+    def draw(self, client: Network, random: Random) -> Sequence[str]:
+        """The addresses of one answer; none where the rule is that there is no data."""
+        if self.fixed:
+            return self.fixed
+        if not self.pools:
+            return ()
+        view = draw_pool(self.pools, self.keys, self.weights, client if self.sticky else None, random)
+        candidates = view.candidates or view.remaining
+        return [address.address for address in select(view.pool, candidates, client, random)]
+
+
+NOTHING: Final = Choice("none")
+
+
+@dataclass(frozen=True, slots=True)
+class ServedInstance:
+    """An instance made ready to answer: its lines as a table, and one choice per policy and family.
+
+    families: those that hold an answer for every client; the same for all, whatever their line.
+    """
+
+    instance: Instance
+    lines: LineTable
+    views: Mapping[Family, tuple[PolicyView, ...]]
+    choices: Mapping[Family, tuple[Choice, ...]]
+    families: tuple[Family, ...]
+
+    def scope(self, client: Network) -> int:
+        """Prefix length that an answer to `client` holds for. Depends on configuration alone."""
+        return self.lines.scope(client)
+
+    def match(self, client: Network, place: Place) -> Match | None:
+        """The line that decides; `client` must be truncated to its scope. None only in a broken document."""
+        return self.lines.match(client, place)
+
+    def addresses(self, family: Family, match: Match | None, client: Network, random: Random) -> Sequence[str]:
+        """The addresses of one answer; the same emptiness for every client (`families`)."""
+        if family not in self.families:
+            return ()
+        choices = self.choices[family]
+        choice = choices[match.owner] if match is not None else choices[0]
+        return choice.draw(client, random)
+
+
+def serve(
+    instance: Instance,
+    lines: Mapping[str, Line],
+    pools: Callable[[str], PoolView | None],
+    states: Mapping[str, PolicyState],
+    overrides: Iterable[Override] = (),
+) -> ServedInstance:
+    """Prepare `instance`. What it names and is not there, or does not parse, is left out: the rest is answered."""
+    chosen = tuple(overrides)
+    families = FAMILIES[instance.kind]
+    views = {
+        family: tuple(_view_policy(instance, policy, family, pools, states, chosen) for policy in instance.policies)
+        for family in families
+    }
+    default = _default_policy(instance)
+    choices = {family: _choices(instance, default, views[family]) for family in families}
+    answered = tuple(
+        f for f in families if instance.enabled and any(c is not NOTHING and c.rule not in NO_DATA for c in choices[f])
+    )
+    return ServedInstance(instance, line_table(instance, lines), views, choices, answered)
+
+
+NO_DATA: Final = frozenset({"none", "fail_closed"})
+
+
+def line_table(instance: Instance, lines: Mapping[str, Line]) -> LineTable:
+    """The lines of an instance's policies; a match's owner is the policy's index."""
+    return LineTable(
+        (expression, Match(index, text, expression.text))
+        for index, policy in enumerate(instance.policies)
+        for text in policy.lines
+        for expression in _expanded(text, lines)
+    )
+
+
+def _expanded(text: str, lines: Mapping[str, Line]) -> Iterator[Expression]:
+    try:
+        yield from expand_line(text, lines)
+    except ValueError:
+        return
+
+
+def _default_policy(instance: Instance) -> int:
+    return next((index for index, policy in enumerate(instance.policies) if "default" in policy.lines), 0)
+
+
+def _view_policy(
+    instance: Instance,
+    policy: AccessPolicy,
+    family: Family,
+    pools: Callable[[str], PoolView | None],
+    states: Mapping[str, PolicyState],
+    overrides: Sequence[Override],
+) -> PolicyView:
+    named = zip(policy.pool_sets, set_names(policy), strict=True)
+    sets = tuple(view for view in (view_set(s, name, family, pools) for s, name in named) if view.members)
+    pin = policy_override(instance.id, policy.name, "pin", overrides)
+    pinned = pin.set if pin else None
+    state = states.get(policy_state_key(instance.id, policy.name, family))
+    effective = effective_index(sets, state.set if state else None, pinned)
+    return PolicyView(policy, family, sets, effective, pinned, state)
+
+
+def _choices(instance: Instance, default: int, views: Sequence[PolicyView]) -> tuple[Choice, ...]:
+    """One choice for each policy, all of them empty or none."""
+    order = [default, *(index for index in range(len(views)) if index != default)]
+    available = [index for index in order if any(s.available for s in views[index].sets)]
+    filled = [index for index in order if not all(s.empty for s in views[index].sets)]
+    if not filled:
+        return (NOTHING,) * len(views)
+    if instance.when_all_down == "fail_closed" and not available:
+        return (Choice("fail_closed"),) * len(views)
+    own = {index: _own_choice(view) for index, view in enumerate(views)}
+    closed = instance.when_all_down == "fail_closed"
+    return tuple(_choice(own, index, available if closed else filled, closed) for index in range(len(views)))
+
+
+def _choice(own: Mapping[int, Choice], index: int, others: Sequence[int], closed: bool) -> Choice:
+    choice = own[index]
+    if choice.rule != "none" and not (closed and choice.rule == "fail_open"):
+        return choice
+    other = own[next((i for i in others if own[i].rule == "set"), others[0])]
+    return replace(other, rule="other_policy")
+
+
+def _own_choice(view: PolicyView) -> Choice:
+    """What a policy gives from its own sets: from the one in effect, else all of the first that is not empty."""
+    name = view.policy.name
+    if view.effective is not None:
+        chosen = view.sets[view.effective]
+        if chosen.available:
+            return _drawn("set", name, chosen, chosen.drawn)
+        if not chosen.empty:
+            return _everything("pinned_unavailable", name, chosen)
+        first = next((s for s in view.sets if s.available), None)
+        if first is not None:
+            return _drawn("set", name, first, first.drawn)
+    filled = next((s for s in view.sets if not s.empty), None)
+    return NOTHING if filled is None else _everything("fail_open", name, filled)
+
+
+def _drawn(rule: Rule, policy: str, chosen: SetView, members: Sequence[tuple[PoolView, int]]) -> Choice:
+    return Choice(
+        rule,
+        (policy, chosen.name),
+        pools=tuple(view for view, _ in members),
+        keys=tuple(stable_key(view.pool.id) for view, _ in members),
+        weights=tuple(weight for _, weight in members),
+        sticky=chosen.sticky,
+    )
+
+
+def _everything(rule: Rule, policy: str, chosen: SetView) -> Choice:
+    """All addresses of a set but the offline ones; of names only one can be answered, so it is drawn."""
+    members = [(view, weight) for view, weight in chosen.members if view.remaining]
+    if members[0][0].pool.type == "domain":
+        weighted = [member for member in members if member[1]] or members
+        return _drawn(rule, policy, chosen, weighted)
+    addresses = dict.fromkeys(address.address for view, _ in members for address in view.remaining)
+    return Choice(rule, (policy, chosen.name), pools=tuple(view for view, _ in members), fixed=tuple(addresses))
+
+
+def record_type(family: Family) -> str:
+    """The record type that a family's addresses are answered as."""
+    return RECORD_TYPES[family]

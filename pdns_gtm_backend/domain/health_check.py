@@ -1,0 +1,139 @@
+"""Health checks: reusable templates that say how an address is probed and when its verdict changes."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import field
+from typing import Annotated, Final, Literal
+
+from annotated_types import Ge, Le, MaxLen, MinLen
+
+from pdns_gtm_backend.domain.document import Identifier, Port, document
+from pdns_gtm_backend.domain.names import identifier_error
+from pdns_gtm_backend.domain.violation import Violation, pointer, shown
+
+Protocol = Literal["ping", "tcp", "http", "https"]
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
+Headers = Annotated[
+    Mapping[Annotated[str, MinLen(1), MaxLen(128)], Annotated[str, MaxLen(1024)]],
+    MaxLen(32),
+]
+RESERVED_HEADERS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding"})
+
+
+@document
+class HttpCheck:
+    """The request of an `http` or `https` check and what its answer must be.
+
+    path: sent as the request target.
+    headers: sent beside Host, which the pool's `host` gives.
+    expect_status: codes and ranges, "200-399" or "200,204,301-302".
+    expect_body: text that the first 64 KiB of the body must hold.
+    follow_redirects: follow up to five, on the probed address only.
+    tls_verify: check the certificate chain and that it is for the service's name.
+    """
+
+    method: Literal["GET", "HEAD"] = "GET"
+    path: Annotated[str, MinLen(1), MaxLen(2048)] = "/"
+    headers: Headers = field(default_factory=dict)
+    expect_status: Annotated[str, MinLen(3), MaxLen(255)] = "200-399"
+    expect_body: Annotated[str, MinLen(1), MaxLen(1024)] | None = None
+    follow_redirects: bool = False
+    tls_verify: bool = True
+
+
+@document
+class PingCheck:
+    """ICMP echo: `count` packets; lost percentage of `loss_threshold` or more is a failure."""
+
+    count: Annotated[int, Ge(1), Le(20)] = 3
+    loss_threshold: Annotated[int, Ge(1), Le(100)] = 50
+
+
+@document
+class HealthCheck:
+    """A reusable template: protocol, schedule in seconds, and thresholds.
+
+    port: 80 for http and 443 for https where none is given; required for tcp; none for ping.
+    interval, timeout: seconds between probes, and the total deadline of one.
+    fast_interval: seconds between probes while a verdict is undecided; null = a quarter of `interval`, at least 1.
+    fall, rise: consecutive failures that make a vantage see an address down, successes that make it see it up.
+    quorum: an address is down when strictly more than this share of the reporting vantages see it down.
+    vantages: names of the vantages that probe; null = all.
+    min_vantages: fewer reporting ones freeze the state; null = 1 where one vantage is configured, else 2.
+    """
+
+    id: Identifier
+    protocol: Protocol
+    port: Port | None = None
+    interval: Annotated[float, Ge(1), Le(86400)] = 10
+    timeout: Annotated[float, Ge(0.1), Le(60)] = 3
+    fast_interval: Annotated[float, Ge(1), Le(86400)] | None = None
+    fall: Annotated[int, Ge(1), Le(100)] = 3
+    rise: Annotated[int, Ge(1), Le(100)] = 2
+    quorum: Annotated[float, Ge(0), Le(0.99)] = 0.5
+    vantages: Annotated[tuple[Identifier, ...], MinLen(1), MaxLen(100)] | None = None
+    min_vantages: Annotated[int, Ge(1), Le(100)] | None = None
+    http: HttpCheck | None = None
+    ping: PingCheck | None = None
+
+    @property
+    def effective_port(self) -> int | None:
+        """The port that is probed; None for ping."""
+        return self.port if self.port is not None else DEFAULT_PORTS.get(self.protocol)
+
+    @property
+    def undecided_interval(self) -> float:
+        """Seconds between probes while successes or failures are being counted."""
+        chosen = self.fast_interval if self.fast_interval is not None else max(1.0, self.interval / 4)
+        return min(chosen, self.interval)
+
+
+def status_ranges(text: str) -> tuple[tuple[int, int], ...]:
+    """Parse "200,301-399" into inclusive ranges. Raises ValueError with what is allowed."""
+    ranges = []
+    for part in text.split(","):
+        low, dash, high = part.strip().partition("-")
+        if not (low.isdecimal() and (high.isdecimal() if dash else True)):
+            raise ValueError(f"{part.strip()!r} is neither a status code nor a range like 200-399")
+        first, last = int(low), int(high or low)
+        if not 100 <= first <= last <= 599:
+            raise ValueError(f"{part.strip()!r} is outside 100-599 or runs backwards")
+        ranges.append((first, last))
+    return tuple(ranges)
+
+
+def health_check_violations(check: HealthCheck) -> Iterator[Violation]:
+    """Every rule of its own that `check` breaks."""
+    if error := identifier_error(check.id):
+        yield Violation("/id", f"{shown(check.id)} {error}")
+    if check.protocol == "tcp" and check.port is None:
+        yield Violation("/port", "a tcp check needs a port (1 to 65535)")
+    if check.protocol == "ping" and check.port is not None:
+        yield Violation("/port", f"{check.port} is given, but a ping check has no port")
+    if check.http is not None:
+        if check.protocol not in ("http", "https"):
+            yield Violation("/http", f"is for http and https checks, this one is {check.protocol}")
+        yield from (v.under("/http") for v in _http_violations(check.http))
+    if check.ping is not None and check.protocol != "ping":
+        yield Violation("/ping", f"is for ping checks, this one is {check.protocol}")
+    if check.vantages is not None and len(set(check.vantages)) != len(check.vantages):
+        yield Violation("/vantages", f"names a vantage twice: {', '.join(check.vantages)}")
+
+
+def _http_violations(http: HttpCheck) -> Iterator[Violation]:
+    try:
+        status_ranges(http.expect_status)
+    except ValueError as error:
+        yield Violation("/expect_status", str(error))
+    if not http.path.startswith("/"):
+        yield Violation("/path", f"{shown(http.path)} must start with '/'")
+    if not (http.path.isascii() and http.path.isprintable()) or " " in http.path:
+        yield Violation("/path", f"{shown(http.path)} may hold printable ASCII without spaces only (percent-encode)")
+    if http.method == "HEAD" and http.expect_body is not None:
+        yield Violation("/expect_body", "the answer to HEAD has no body: use GET")
+    for name, value in http.headers.items():
+        if name.lower() in RESERVED_HEADERS:
+            yield Violation(pointer("headers", name), f"{name} cannot be set (Host comes from the pool's 'host')")
+        elif not name.replace("-", "").replace("_", "").isalnum() or not name.isascii():
+            yield Violation(pointer("headers", name), f"{shown(name)} is no header name")
+        if not value.isprintable() or not value.isascii():
+            yield Violation(pointer("headers", name), f"{shown(value)} may hold printable ASCII only")

@@ -1,0 +1,76 @@
+"""Settings from the environment, one prefix, the same for every process. Unset = the default of design and README."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from pdns_gtm_backend.domain.names import canonical, domain_name_error
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """Every setting; `GTM_` and the name in capitals in the environment.
+
+    redis_url: unset = the embedded Redis of `make run`, on a unix socket in `var`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="GTM_", extra="ignore", frozen=True, hide_input_in_errors=True)
+
+    dns_port: Port = 5300
+    admin_port: Port = 8080
+    backend_port: Port = 8053
+    healthd_port: Port = 8081
+    listen: str = "127.0.0.1"
+    redis_url: str | None = None
+    var: Path = Path("var")
+    access_zone: str = "gtm.example"
+    nameservers: str = ""
+    hostmaster: str = ""
+    demo: bool | None = None
+    transport: Literal["http", "unix"] = "http"
+    vantage: str = "local"
+    allow_private_targets: bool = False
+    geo_database: Path | None = None
+    geo_asn_database: Path | None = None
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    backend_secret: str = ""
+    backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
+
+    @field_validator("access_zone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        if error := domain_name_error(value):
+            raise ValueError(error)
+        return canonical(value)
+
+    @field_validator("vantage")
+    @classmethod
+    def _vantage(cls, value: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,61}[A-Za-z0-9])?", value):
+            raise ValueError("is 1 to 63 letters, digits, '.', '_' or '-'")
+        return value
+
+    @property
+    def embedded_redis(self) -> bool:
+        """Does `make run` start its own Redis?"""
+        return self.redis_url is None
+
+    @property
+    def store_url(self) -> str:
+        """Where Redis is."""
+        return self.redis_url or f"unix://{(self.var / 'redis.sock').absolute()}"
+
+    @property
+    def zone_nameservers(self) -> tuple[str, ...]:
+        """Name servers of access zones, in canonical form."""
+        given = tuple(canonical(name) for name in re.split(r"[,\s]+", self.nameservers) if name)
+        return given or (f"ns1.{self.access_zone}",)
+
+    @property
+    def zone_hostmaster(self) -> str:
+        """Mailbox of access zones as a domain name (RFC 1035 section 3.3.13)."""
+        return canonical(self.hostmaster.replace("@", ".", 1)) or f"hostmaster.{self.access_zone}"

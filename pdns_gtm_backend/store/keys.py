@@ -1,0 +1,41 @@
+"""Every key in Redis. All begin with `{gtm}:`, one hash slot, so that a script may touch them all on a cluster too."""
+
+from typing import Final
+
+PREFIX: Final = "{gtm}:"
+SCHEMA_VERSION: Final = 1
+
+SCHEMA: Final = PREFIX + "schema"
+STORE_ID: Final = PREFIX + "store-id"
+REVISION: Final = PREFIX + "revision"
+CONFIGURATION_REVISION: Final = PREFIX + "configuration-revision"
+VERSIONS: Final = PREFIX + "versions"
+CHANGES: Final = PREFIX + "changes"
+EVENTS: Final = PREFIX + "events"
+AUDIT: Final = PREFIX + "audit"
+INSTANCE_IDS: Final = PREFIX + "instance-ids"
+ZONE_NUMBER: Final = PREFIX + "zone-number"
+LEADER: Final = PREFIX + "leader"
+VERDICT_FEED: Final = PREFIX + "verdict-feed"
+VERDICTS_DECIDED: Final = PREFIX + "verdicts-decided"
+HEARTBEATS: Final = PREFIX + "heartbeats"
+
+
+def documents(kind: str) -> str:
+    """Hash of the documents of a kind: id -> JSON."""
+    return PREFIX + kind
+
+
+def verdicts(vantage: str) -> str:
+    """Hash of a vantage's verdicts: target key -> JSON."""
+    return PREFIX + "verdicts:" + vantage
+
+
+def vantage_lease(vantage: str) -> str:
+    """Lease of a vantage's name."""
+    return PREFIX + "vantage-lease:" + vantage
+
+
+def version_field(kind: str, identifier: str) -> str:
+    """Field of a document in the hash of versions."""
+    return f"{kind}/{identifier}"

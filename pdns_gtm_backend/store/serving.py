@@ -1,0 +1,123 @@
+"""What is answered, prepared from a snapshot: views of pools and instances, remade only where a change touches them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from immutables import Map
+
+from pdns_gtm_backend.domain.answer import ServedInstance, serve
+from pdns_gtm_backend.domain.availability import PoolView, view_pool
+from pdns_gtm_backend.domain.override import Override
+from pdns_gtm_backend.domain.pool import Pool
+from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """A snapshot and everything derived from it that an answer needs.
+
+    pools: views by pool id. instances: by id. names: the instance that answers at a domain name in canonical form.
+    """
+
+    snapshot: Snapshot
+    pools: Map[str, PoolView]
+    instances: Map[str, ServedInstance]
+    names: Map[str, ServedInstance]
+
+    def changed(self, snapshot: Snapshot, changes: Iterable[Change]) -> Serving:
+        """The serving state of `snapshot`, which `changes` lead to from this one's."""
+        listed = tuple(changes)
+        touched = set(_touched_pools(self.snapshot, snapshot, listed))
+        pools = _remade_pools(self.pools, snapshot, touched)
+        return _with_instances(self, snapshot, pools, set(_touched_instances(self.snapshot, snapshot, listed, touched)))
+
+
+def prepare(snapshot: Snapshot) -> Serving:
+    """The serving state of a whole snapshot."""
+    nothing = Serving(empty(), Map(), Map(), Map())
+    pools = _remade_pools(Map(), snapshot, set(snapshot.pools))
+    return _with_instances(nothing, snapshot, pools, set(snapshot.instances))
+
+
+def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, touched: set[str]) -> Map[str, PoolView]:
+    overrides = tuple(snapshot.overrides.values())
+    mutation = views.mutate()
+    for name in touched:
+        pool = snapshot.pools.get(name)
+        if pool is not None:
+            mutation[name] = view_pool(pool, snapshot.target_states, overrides)
+        else:
+            mutation.pop(name, None)
+    return mutation.finish()
+
+
+def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], touched: set[str]) -> Serving:
+    overrides = tuple(snapshot.overrides.values())
+    served = {
+        name: serve(snapshot.instances[name], snapshot.lines, pools.get, snapshot.policy_states, overrides)
+        for name in touched
+        if name in snapshot.instances
+    }
+    names, instances = before.names.mutate(), before.instances.mutate()
+    for name in touched:
+        old = instances.pop(name, None)
+        for owned in old.instance.owned_names() if old else ():
+            names.pop(owned, None)
+    for name, view in served.items():
+        instances[name] = view
+        names.update(dict.fromkeys(view.instance.owned_names(), view))
+    return Serving(snapshot, pools, instances.finish(), names.finish())
+
+
+def _touched_pools(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> Iterator[str]:
+    for change in changes:
+        if change.kind == kinds.POOLS:
+            yield change.id
+        elif change.kind == kinds.TARGET_STATES:
+            yield from _pools_of_target(after, change.id)
+        elif change.kind == kinds.OVERRIDES:
+            for override in (before.overrides.get(change.id), after.overrides.get(change.id)):
+                yield from _pools_of_override(after, override)
+
+
+def _pools_of_target(snapshot: Snapshot, target: str) -> Iterator[str]:
+    check, _, rest = target.partition("|")
+    for name in snapshot.pools_with_address(rest.partition("|")[0]):
+        if check in snapshot.pools[name].health_checks:
+            yield name
+
+
+def _pools_of_override(snapshot: Snapshot, override: Override | None) -> Iterator[str]:
+    if override is None or override.selector.instance is not None:
+        return
+    if override.selector.pool is not None:
+        yield override.selector.pool
+        return
+    for name, pool in snapshot.pools.items():
+        if _selects_any(override, pool):
+            yield name
+
+
+def _selects_any(override: Override, pool: Pool) -> bool:
+    return any(override.selector.selects(pool.id, address) for address in pool.addresses)
+
+
+def _touched_instances(
+    before: Snapshot, after: Snapshot, changes: Iterable[Change], pools: Iterable[str]
+) -> Iterator[str]:
+    for pool in pools:
+        yield from after.instances_using_pool(pool)
+    for change in changes:
+        if change.kind == kinds.INSTANCES:
+            yield change.id
+        elif change.kind == kinds.LINES:
+            yield from after.instances_using_line(change.id)
+        elif change.kind == kinds.POLICY_STATES:
+            yield change.id.partition("|")[0]
+        elif change.kind == kinds.OVERRIDES:
+            for override in (before.overrides.get(change.id), after.overrides.get(change.id)):
+                if override is not None and override.selector.instance is not None:
+                    yield override.selector.instance

@@ -1,0 +1,213 @@
+"""All documents at one revision, immutable: a change makes a new snapshot that shares what did not change."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from immutables import Map
+
+from pdns_gtm_backend.domain.configuration import line_users
+from pdns_gtm_backend.domain.health_check import HealthCheck
+from pdns_gtm_backend.domain.instance import Instance
+from pdns_gtm_backend.domain.line import Line
+from pdns_gtm_backend.domain.override import Override
+from pdns_gtm_backend.domain.pool import Pool
+from pdns_gtm_backend.domain.state import PolicyState, TargetState
+from pdns_gtm_backend.domain.zone import RRset, Zone
+from pdns_gtm_backend.store import kinds
+
+NO_MEMBERS: Final[frozenset[str]] = frozenset()
+Index = Map[str, frozenset[str]]
+INDEXES: Final = ("instance-names", "names", "pool-users", "line-users", "check-users", "address-pools", "static")
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """Where in the history of the store a snapshot is: store id, replication id of the master, revision."""
+
+    store_id: str = ""
+    replication_id: str = ""
+    revision: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One document written (`value`) or deleted (None)."""
+
+    kind: str
+    id: str
+    value: Any | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All documents at one position; a `domain.configuration.Catalog`.
+
+    documents: by kind, then by id. versions: revision that wrote a document, by (kind, id). problems: documents that
+    could not be read, with the reason. configuration_revision: of the last write of configuration.
+    """
+
+    position: Position
+    configuration_revision: int
+    documents: Map[str, Map[str, Any]]
+    versions: Map[tuple[str, str], int]
+    problems: Map[tuple[str, str], str]
+    indexes: Map[str, Index]
+
+    @property
+    def revision(self) -> int:
+        """Of the store when this was read."""
+        return self.position.revision
+
+    @property
+    def instances(self) -> Map[str, Instance]:
+        return self.documents[kinds.INSTANCES]
+
+    @property
+    def pools(self) -> Map[str, Pool]:
+        return self.documents[kinds.POOLS]
+
+    @property
+    def health_checks(self) -> Map[str, HealthCheck]:
+        return self.documents[kinds.HEALTH_CHECKS]
+
+    @property
+    def lines(self) -> Map[str, Line]:
+        return self.documents[kinds.LINES]
+
+    @property
+    def zones(self) -> Map[str, Zone]:
+        return self.documents[kinds.ZONES]
+
+    @property
+    def rrsets(self) -> Map[str, RRset]:
+        return self.documents[kinds.RRSETS]
+
+    @property
+    def overrides(self) -> Map[str, Override]:
+        return self.documents[kinds.OVERRIDES]
+
+    @property
+    def target_states(self) -> Map[str, TargetState]:
+        return self.documents[kinds.TARGET_STATES]
+
+    @property
+    def policy_states(self) -> Map[str, PolicyState]:
+        return self.documents[kinds.POLICY_STATES]
+
+    def version(self, kind: str, identifier: str) -> int:
+        """The revision that wrote a document, 0 where there is none."""
+        return self.versions.get((kind, identifier), 0)
+
+    def members(self, index: str, key: str) -> frozenset[str]:
+        """What an index holds under a key."""
+        return self.indexes[index].get(key, NO_MEMBERS)
+
+    def instance_named(self, name: str) -> str | None:
+        return min(self.members("instance-names", name), default=None)
+
+    def name_owner(self, name: str) -> str | None:
+        return min(self.members("names", name), default=None)
+
+    def instances_using_pool(self, pool: str) -> frozenset[str]:
+        return self.members("pool-users", pool)
+
+    def pools_using_check(self, check: str) -> frozenset[str]:
+        return self.members("check-users", check)
+
+    def instances_using_line(self, line: str) -> frozenset[str]:
+        return self.members("line-users", line)
+
+    def pools_with_address(self, address: str) -> frozenset[str]:
+        """Ids of the pools that hold an address."""
+        return self.members("address-pools", address)
+
+    def static_types(self, name: str) -> frozenset[str]:
+        return frozenset(key.rpartition("|")[2] for key in self.members("static", name))
+
+    def changed(
+        self, changes: Iterable[Change], position: Position | None = None, *, configuration: bool = False
+    ) -> Snapshot:
+        """The snapshot after `changes`, at `position` (this one's where None). Costs in proportion to the changes.
+
+        configuration: were they a write of configuration?
+        """
+        documents, versions, problems, indexes = self.documents, self.versions, self.problems, self.indexes
+        at = position or self.position
+        for change in changes:
+            held = documents[change.kind]
+            before = held.get(change.id)
+            key = (change.kind, change.id)
+            indexes = _reindexed(indexes, change.id, before, change.value)
+            if change.value is None:
+                held = held.delete(change.id) if before is not None else held
+                versions = versions.delete(key) if key in versions else versions
+            else:
+                held = held.set(change.id, change.value)
+                if kinds.KINDS[change.kind].configuration or change.kind == kinds.OVERRIDES:
+                    versions = versions.set(key, at.revision)
+            problems = problems.delete(key) if key in problems else problems
+            documents = documents.set(change.kind, held)
+        revision = at.revision if configuration else self.configuration_revision
+        return Snapshot(at, revision, documents, versions, problems, indexes)
+
+    def with_problems(self, found: Mapping[tuple[str, str], str]) -> Snapshot:
+        """This snapshot, with documents that could not be read named."""
+        return replace(self, problems=self.problems.update(dict(found))) if found else self
+
+
+def build(
+    position: Position,
+    configuration_revision: int,
+    documents: Mapping[str, Mapping[str, Any]],
+    versions: Mapping[tuple[str, str], int],
+    problems: Mapping[tuple[str, str], str],
+) -> Snapshot:
+    """A snapshot of everything, made at once."""
+    collected: dict[str, dict[str, set[str]]] = {name: {} for name in INDEXES}
+    for held in documents.values():
+        for identifier, value in held.items():
+            for index, key in entries(value):
+                collected[index].setdefault(key, set()).add(identifier)
+    indexes = {name: Map({key: frozenset(ids) for key, ids in held.items()}) for name, held in collected.items()}
+    return Snapshot(
+        position,
+        configuration_revision,
+        Map({kind: Map(documents.get(kind, {})) for kind in kinds.KINDS}),
+        Map(versions),
+        Map(problems),
+        Map(indexes),
+    )
+
+
+def empty() -> Snapshot:
+    """A snapshot without documents."""
+    return build(Position(), 0, {}, {}, {})
+
+
+def entries(value: Any) -> Iterator[tuple[str, str]]:
+    """Where a document is found by: pairs of index and key."""
+    if isinstance(value, Instance):
+        yield "instance-names", value.name
+        yield from (("names", name) for name in value.owned_names())
+        yield from (("pool-users", pool) for pool in value.pool_ids())
+        yield from (("line-users", line) for line in line_users(value))
+    elif isinstance(value, Pool):
+        yield from (("check-users", check) for check in value.health_checks)
+        yield from (("address-pools", address.address) for address in value.addresses)
+    elif isinstance(value, RRset):
+        yield "static", value.name
+
+
+def _reindexed(indexes: Map[str, Index], identifier: str, before: Any, after: Any) -> Map[str, Index]:
+    old = set(entries(before)) if before is not None else set()
+    new = set(entries(after)) if after is not None else set()
+    for name, key in old - new:
+        left = indexes[name][key] - {identifier}
+        indexes = indexes.set(name, indexes[name].set(key, left) if left else indexes[name].delete(key))
+    for name, key in new - old:
+        held = indexes[name].get(key, NO_MEMBERS)
+        indexes = indexes.set(name, indexes[name].set(key, held | {identifier}))
+    return indexes
