@@ -14,9 +14,9 @@ from pdns_gtm_backend.domain.selection import Random, draw_pool, select, stable_
 from pdns_gtm_backend.domain.state import PolicyState, policy_state_key
 from pdns_gtm_backend.domain.switchover import effective_index
 
-Rule = Literal["set", "pinned_unavailable", "fail_open", "fail_closed", "other_policy", "none"]
+Rule = Literal["set", "pinned_unavailable", "fail_open", "fail_closed", "other_policy", "none", "disabled"]
 """How an answer came about: from an available set; from a pinned set that is not available; by an all-down rule; from
-another policy, since this one has nothing to give; or not at all."""
+another policy's available set, since this one has nothing to give; or not at all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class Choice:
 
 
 NOTHING: Final = Choice("none")
+DISABLED: Final = Choice("disabled")
+NO_DATA: Final = frozenset({"none", "fail_closed"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,13 +117,8 @@ def serve(
     }
     default = _default_policy(instance)
     choices = {family: _choices(instance, default, views[family]) for family in families}
-    answered = tuple(
-        f for f in families if instance.enabled and any(c is not NOTHING and c.rule not in NO_DATA for c in choices[f])
-    )
+    answered = tuple(f for f in families if instance.enabled and choices[f][0].rule not in NO_DATA)
     return ServedInstance(instance, line_table(instance, lines), views, choices, answered)
-
-
-NO_DATA: Final = frozenset({"none", "fail_closed"})
 
 
 def line_table(instance: Instance, lines: Mapping[str, Line]) -> LineTable:
@@ -163,25 +160,27 @@ def _view_policy(
 
 
 def _choices(instance: Instance, default: int, views: Sequence[PolicyView]) -> tuple[Choice, ...]:
-    """One choice for each policy, all of them empty or none."""
-    order = [default, *(index for index in range(len(views)) if index != default)]
-    available = [index for index in order if any(s.available for s in views[index].sets)]
-    filled = [index for index in order if not all(s.empty for s in views[index].sets)]
-    if not filled:
-        return (NOTHING,) * len(views)
-    if instance.when_all_down == "fail_closed" and not available:
-        return (Choice("fail_closed"),) * len(views)
-    own = {index: _own_choice(view) for index, view in enumerate(views)}
+    """One choice for each policy: every one gives addresses, or none does."""
     closed = instance.when_all_down == "fail_closed"
-    return tuple(_choice(own, index, available if closed else filled, closed) for index in range(len(views)))
+    if all(s.empty for view in views for s in view.sets):
+        return (NOTHING,) * len(views)
+    if closed and not any(s.available for view in views for s in view.sets):
+        return (Choice("fail_closed"),) * len(views)
+    own = [_own_choice(view) for view in views]
+    order = sorted(range(len(views)), key=lambda index: index != default)
+    lent = _lent_choice([views[index] for index in order], [own[index] for index in order])
+    return tuple(lent if c.rule == "none" or (closed and c.rule == "fail_open") else c for c in own)
 
 
-def _choice(own: Mapping[int, Choice], index: int, others: Sequence[int], closed: bool) -> Choice:
-    choice = own[index]
-    if choice.rule != "none" and not (closed and choice.rule == "fail_open"):
-        return choice
-    other = own[next((i for i in others if own[i].rule == "set"), others[0])]
-    return replace(other, rule="other_policy")
+def _lent_choice(views: Sequence[PolicyView], own: Sequence[Choice]) -> Choice:
+    """What a policy gives that has nothing of its own: what the first policy gives that answers from an available set,
+    else a set that is available though its policy is pinned to another, else what the first gives that gives anything.
+    """
+    held_back = (_drawn("set", view.policy.name, s) for view in views for s in view.sets if s.available)
+    lent = next((choice for choice in own if choice.rule == "set"), None) or next(held_back, None)
+    if lent is not None:
+        return replace(lent, rule="other_policy")
+    return next(choice for choice in own if choice.rule != "none")
 
 
 def _own_choice(view: PolicyView) -> Choice:
@@ -189,18 +188,17 @@ def _own_choice(view: PolicyView) -> Choice:
     name = view.policy.name
     if view.effective is not None:
         chosen = view.sets[view.effective]
-        if chosen.available:
-            return _drawn("set", name, chosen, chosen.drawn)
-        if not chosen.empty:
+        if not chosen.available and not chosen.empty:
             return _everything("pinned_unavailable", name, chosen)
-        first = next((s for s in view.sets if s.available), None)
-        if first is not None:
-            return _drawn("set", name, first, first.drawn)
+        available = chosen if chosen.available else next((s for s in view.sets if s.available), None)
+        if available is not None:
+            return _drawn("set", name, available)
     filled = next((s for s in view.sets if not s.empty), None)
     return NOTHING if filled is None else _everything("fail_open", name, filled)
 
 
-def _drawn(rule: Rule, policy: str, chosen: SetView, members: Sequence[tuple[PoolView, int]]) -> Choice:
+def _drawn(rule: Rule, policy: str, chosen: SetView, members: Sequence[tuple[PoolView, int]] = ()) -> Choice:
+    members = members or chosen.drawn
     return Choice(
         rule,
         (policy, chosen.name),

@@ -4,7 +4,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Final, Protocol
 
 from pdns_gtm_backend.domain.health_check import HealthCheck, health_check_violations
-from pdns_gtm_backend.domain.instance import FAMILIES, AccessPolicy, Instance, PoolSet, instance_violations
+from pdns_gtm_backend.domain.instance import (
+    FAMILIES,
+    AccessPolicy,
+    Instance,
+    PoolSet,
+    instance_violations,
+    set_names,
+)
 from pdns_gtm_backend.domain.line import CUSTOM_PREFIX, Line, expand_line, line_violations
 from pdns_gtm_backend.domain.names import canonical, is_below, parents
 from pdns_gtm_backend.domain.override import Override, override_violations
@@ -18,7 +25,9 @@ MAX_ANSWER_BYTES: Final = 1232
 
 
 class Catalog(Protocol):
-    """All documents, as the rules between them see them; with what they need to find without a search."""
+    """All documents as they would be after a change, as the rules between them see them; with what they need to find
+    without a search.
+    """
 
     @property
     def instances(self) -> Mapping[str, Instance]:
@@ -105,10 +114,11 @@ def check_override(override: Override, catalog: Catalog) -> Iterator[Violation]:
     selector = override.selector
     if selector.pool is not None and selector.pool not in catalog.pools:
         yield Violation("/selector/pool", f"there is no pool {shown(selector.pool)}")
-    elif selector.pool and selector.address:
-        known = {address.address for address in catalog.pools[selector.pool].addresses}
-        if selector.address not in known:
-            yield Violation("/selector/address", f"{shown(selector.address)} is no address of pool {selector.pool}")
+    elif selector.address is not None:
+        pools = catalog.pools.values() if selector.pool is None else [catalog.pools[selector.pool]]
+        if not any(selector.address == address.address for pool in pools for address in pool.addresses):
+            where = "any pool" if selector.pool is None else f"pool {selector.pool}"
+            yield Violation("/selector/address", f"{shown(selector.address)} is no address of {where}")
     if selector.instance is None:
         return
     instance = catalog.instances.get(selector.instance)
@@ -119,8 +129,8 @@ def check_override(override: Override, catalog: Catalog) -> Iterator[Violation]:
     if policy is None:
         named = ", ".join(p.name for p in instance.policies)
         yield Violation("/selector/policy", f"{shown(selector.policy)} is no policy of {instance.name!r} ({named})")
-    elif override.set is not None and override.set not in [s.name for s in policy.pool_sets]:
-        named = ", ".join(str(s.name) for s in policy.pool_sets)
+    elif override.set is not None and override.set not in set_names(policy):
+        named = ", ".join(set_names(policy))
         yield Violation("/set", f"{shown(override.set)} is no set of policy {policy.name} ({named})")
 
 
@@ -132,6 +142,7 @@ def check_instance(instance: Instance, catalog: Catalog) -> Iterator[Violation]:
         yield Violation("/name", f"{shown(instance.name)} is the name of instance {owner}")
     yield from _line_rules(instance, catalog)
     yield from _pool_rules(instance, catalog)
+    yield from _cname_rules(instance, catalog)
     yield from _name_rules(instance, catalog)
     if cycle := name_cycle(instance, catalog):
         yield Violation("/policies", cycle)
@@ -169,7 +180,7 @@ def _pool_rules(instance: Instance, catalog: Catalog) -> Iterator[Violation]:
         for position, pool_set in enumerate(policy.pool_sets):
             place = pointer("policies", index, "pool_sets", position)
             yield from (v.under(place) for v in _set_rules(instance, pool_set, catalog))
-        families = _families(policy, catalog)
+        families = _families(policy, catalog).intersection(FAMILIES[instance.kind])
         used.update(dict.fromkeys(families - used.keys(), policy.name))
         if "default" in policy.lines:
             carried |= families
@@ -197,8 +208,8 @@ def _set_rules(instance: Instance, pool_set: PoolSet, catalog: Catalog) -> Itera
         if pool.type not in FAMILIES[instance.kind]:
             allowed = " or ".join(FAMILIES[instance.kind])
             detail = (
-                f"pool {shown(member.pool)} is of type {pool.type}, an instance of kind {instance.kind} takes {allowed}: "
-                "a name answers addresses or a CNAME, never both"
+                f"pool {shown(member.pool)} is of type {pool.type}, an instance of kind {instance.kind} "
+                f"takes {allowed}: a name answers addresses or a CNAME, never both"
             )
             yield Violation(pointer("pools", index, "pool"), detail)
             continue
@@ -206,6 +217,19 @@ def _set_rules(instance: Instance, pool_set: PoolSet, catalog: Catalog) -> Itera
     for family, weight in drawn.items():
         if not weight:
             yield Violation("/pools", f"every {family} pool of this set has weight 0: one must have more")
+
+
+def _cname_rules(instance: Instance, catalog: Catalog) -> Iterator[Violation]:
+    name = canonical(instance.cname)
+    if not name:
+        return
+    owner = catalog.name_owner(name)
+    if owner not in (None, instance.id):
+        yield Violation("/cname", f"{shown(name)} belongs to instance {owner}")
+    zone = closest_zone(name, catalog.zones)
+    if zone is None or zone.kind != "access" or name == canonical(zone.name):
+        access = ", ".join(sorted(zone.name for zone in catalog.zones.values() if zone.kind == "access"))
+        yield Violation("/cname", f"{shown(name)} is below no access zone of this server ({access or 'there is none'})")
 
 
 def _name_rules(instance: Instance, catalog: Catalog) -> Iterator[Violation]:
@@ -249,18 +273,28 @@ def name_cycle(instance: Instance, catalog: Catalog) -> str | None:
     if instance.kind != "domain":
         return None
     trail: list[tuple[str, ...]] = [(name,) for name in _targets(instance, catalog)]
-    own = set(instance.owned_names())
+    own = {*instance.owned_names(), *map(canonical, instance.service_domains)}
     seen: set[str] = set()
     while trail:
         chain = trail.pop()
-        if chain[-1] in own:
-            return f"the CNAME chain {' -> '.join(chain)} leads back to this instance"
-        owner = catalog.name_owner(chain[-1])
-        if chain[-1] in seen or owner is None or owner == instance.id:
-            continue
-        seen.add(chain[-1])
-        trail.extend((*chain, name) for name in _targets(catalog.instances[owner], catalog))
+        for name in _answering_names(chain[-1], catalog):
+            if name in own:
+                return f"the CNAME chain {' -> '.join(chain)} leads back to this instance"
+            owner = catalog.name_owner(name)
+            if owner in (None, instance.id):
+                continue
+            if name not in seen:
+                seen.add(name)
+                trail.extend((*chain, target) for target in _targets(catalog.instances[owner], catalog))
+            break
     return None
+
+
+def _answering_names(name: str, catalog: Catalog) -> Iterator[str]:
+    """`name`, and where nothing is at it the wildcards that would answer for it, closest first (RFC 4592)."""
+    yield name
+    if not any(catalog.static_types(name)):
+        yield from ("*." + parent for parent in parents(name)[1:])
 
 
 def _targets(instance: Instance, catalog: Catalog) -> set[str]:

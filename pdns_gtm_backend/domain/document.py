@@ -28,7 +28,10 @@ Labels = Annotated[Mapping[Annotated[str, MinLen(1), MaxLen(63)], Annotated[str,
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(field,))
 def document(cls: type[T]) -> type[T]:
-    """Make `cls` a frozen, slotted, keyword-only dataclass whose pydantic schema refuses unknown fields."""
-    cls.__pydantic_config__ = {"extra": "forbid", "strict": True}  # type: ignore[attr-defined]
+    """Make `cls` a frozen, slotted, keyword-only dataclass whose pydantic schema refuses unknown fields.
+
+    It refuses NaN and infinities too, which JSON cannot hold (RFC 8259 section 6).
+    """
+    cls.__pydantic_config__ = {"extra": "forbid", "strict": True, "allow_inf_nan": False}  # type: ignore[attr-defined]
     make: Callable[[type[T]], type[T]] = dataclass(frozen=True, slots=True, kw_only=True)
     return make(cls)

@@ -92,7 +92,7 @@ def status_ranges(text: str) -> tuple[tuple[int, int], ...]:
     ranges = []
     for part in text.split(","):
         low, dash, high = part.strip().partition("-")
-        if not (low.isdecimal() and (high.isdecimal() if dash else True)):
+        if not (part.isascii() and low.isdecimal() and (high.isdecimal() if dash else True)):
             raise ValueError(f"{part.strip()!r} is neither a status code nor a range like 200-399")
         first, last = int(low), int(high or low)
         if not 100 <= first <= last <= 599:
@@ -115,8 +115,22 @@ def health_check_violations(check: HealthCheck) -> Iterator[Violation]:
         yield from (v.under("/http") for v in _http_violations(check.http))
     if check.ping is not None and check.protocol != "ping":
         yield Violation("/ping", f"is for ping checks, this one is {check.protocol}")
-    if check.vantages is not None and len(set(check.vantages)) != len(check.vantages):
-        yield Violation("/vantages", f"names a vantage twice: {', '.join(check.vantages)}")
+    yield from _vantage_violations(check)
+
+
+def _vantage_violations(check: HealthCheck) -> Iterator[Violation]:
+    if check.vantages is None:
+        return
+    for index, name in enumerate(check.vantages):
+        if error := identifier_error(name):
+            yield Violation(pointer("vantages", index), f"{shown(name)} {error}")
+        elif name in check.vantages[:index]:
+            yield Violation(pointer("vantages", index), f"{shown(name)} is named twice")
+    if check.min_vantages is not None and check.min_vantages > len(check.vantages):
+        detail = (
+            f"{check.min_vantages} is more than the {len(check.vantages)} in 'vantages': no state would ever change"
+        )
+        yield Violation("/min_vantages", detail)
 
 
 def _http_violations(http: HttpCheck) -> Iterator[Violation]:

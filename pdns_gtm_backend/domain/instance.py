@@ -117,6 +117,10 @@ def instance_violations(instance: Instance) -> Iterator[Violation]:
     """Every rule of its own that `instance` breaks; `configuration` holds the rules about what it names."""
     if instance.name != instance.name.strip() or not instance.name.isprintable():
         yield Violation("/name", f"{shown(instance.name)} must be printable and not begin or end with a space")
+    if instance.id and (error := identifier_error(instance.id)):
+        yield Violation("/id", f"{shown(instance.id)} {error}")
+    if instance.cname and (error := domain_name_error(instance.cname)):
+        yield Violation("/cname", f"{shown(instance.cname)} {error}")
     for field_name in ("service_domains", "names"):
         names: tuple[str, ...] = getattr(instance, field_name)
         for index, name in enumerate(names):

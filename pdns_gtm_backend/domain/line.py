@@ -12,7 +12,7 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import MaxLen, MinLen
 
-from pdns_gtm_backend.domain.client import Network, Place
+from pdns_gtm_backend.domain.client import Network, Place, parse_network
 from pdns_gtm_backend.domain.document import DisplayName, Identifier, document
 from pdns_gtm_backend.domain.names import identifier_error
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
@@ -58,7 +58,7 @@ class Expression:
 
     @property
     def text(self) -> str:
-        """The canonical form; equal lines have equal text."""
+        """The canonical form of its terms. A country keeps the continent that it was written with."""
         return "&".join(term.text for term in self.terms) or "default"
 
     @property
@@ -82,7 +82,7 @@ def parse_line(text: str) -> Expression:
 def _parse_term(text: str) -> Term:
     if text.startswith("asn:"):
         number = text[4:]
-        if not (number.isascii() and number.isdecimal() and 1 <= int(number[:11]) <= MAX_ASN):
+        if not (number.isascii() and number.isdecimal() and len(number) <= 10 and 1 <= int(number) <= MAX_ASN):
             raise ValueError(f"{shown(text)} needs a number from 1 to {MAX_ASN}")
         return Term("asn", int(number), f"asn:{int(number)}")
     if text.startswith("cidr:"):
@@ -99,11 +99,11 @@ def _parse_term(text: str) -> Term:
 
 def _parse_cidr(text: str) -> Term:
     try:
-        network = ipaddress.ip_network(text[5:])
+        ipaddress.ip_network(text[5:])
+        value = parse_network(text[5:])
     except ValueError as error:
         raise ValueError(f"{shown(text)} is no network: {error}") from None
-    value = Network(network.version, int(network.network_address), network.prefixlen)
-    return Term("cidr", value, f"cidr:{network}")
+    return Term("cidr", value, f"cidr:{value}")
 
 
 def expand_line(text: str, lines: Mapping[str, Line]) -> tuple[Expression, ...]:
@@ -171,9 +171,12 @@ class LineTable:
         self._scopes = scopes
 
     def scope(self, client: Network) -> int:
-        """Prefix length that answers to `client` hold for: /24 or /56, finer where a finer cidr line lies inside."""
+        """Prefix length that answers to `client` hold for: /24 or /56, finer where a finer cidr line lies inside.
+
+        It may be longer than the client's own: then that was too coarse to tell its line (RFC 7871 section 7.2.1).
+        """
         coarse = SCOPES[client.version]
-        if not self._scopes or client.length <= coarse:
+        if not self._scopes or client.length < coarse:
             return coarse
         return self._scopes.get((client.version, client.truncated(coarse).bits), coarse)
 

@@ -3,7 +3,7 @@
 import re
 from typing import Final
 
-LABEL: Final = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)", re.ASCII)
+LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
@@ -18,7 +18,7 @@ def domain_name_error(name: str, *, wildcard: bool = False) -> str | None:
     Allowed are letters, digits, hyphens and underscores in labels of 1 to 63 octets, 253 in all (RFC 1035 section
     2.3.4), and a first label `*` where `wildcard` says so. Internationalised names are given in their `xn--` form.
     """
-    text = canonical(name)
+    text = name.removesuffix(".")
     if len(text) > 253:
         return f"has {len(text)} characters, a domain name has at most 253"
     labels = text.split(".")

@@ -70,10 +70,10 @@ def canonical_address(address: str, family: Family) -> str:
     Raises ValueError with a sentence where `address` is none of `family`.
     """
     if family == "domain":
+        if _is_ip(canonical(address)):
+            raise ValueError("is an IP address, a 'domain' pool holds names")
         if error := domain_name_error(address):
             raise ValueError(error)
-        if _is_ip(address):
-            raise ValueError("is an IP address, a 'domain' pool holds names")
         return canonical(address)
     wanted = ipaddress.IPv4Address if family == "ipv4" else ipaddress.IPv6Address
     try:
@@ -110,7 +110,7 @@ def pool_violations(pool: Pool) -> Iterator[Violation]:
         yield Violation("/id", f"{shown(pool.id)} {error}")
     if isinstance(pool.min_available, str):
         share = pool.min_available.removesuffix("%")
-        if not (pool.min_available.endswith("%") and share.isdecimal() and 1 <= int(share) <= 100):
+        if not (pool.min_available.endswith("%") and share.isascii() and share.isdecimal() and 1 <= int(share) <= 100):
             yield Violation("/min_available", f"{shown(pool.min_available)} is neither a count nor '1%' to '100%'")
     if len(set(pool.health_checks)) != len(pool.health_checks):
         yield Violation("/health_checks", "names a check twice")

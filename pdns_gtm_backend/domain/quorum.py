@@ -6,6 +6,7 @@ changes makes it count again; a vantage that joins, leaves or falls silent never
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Final, Literal
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
@@ -40,7 +41,10 @@ def reporting_vantages(
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What the verdicts say now: the health, or that too few vantages report (`frozen`)."""
+    """What the verdicts say now.
+
+    health: None where too few vantages have a verdict. frozen: fewer report than must, whatever they see.
+    """
 
     health: Literal["up", "down"] | None
     frozen: bool
@@ -50,13 +54,16 @@ class Judgement:
 def judge(
     check: HealthCheck, verdicts: Mapping[str, VantageVerdict], reporting: Collection[str], configured: int
 ) -> Judgement:
-    """Count the verdicts of the reporting vantages; health is None where none of them has a verdict yet."""
+    """Count the verdicts of the reporting vantages."""
     counted = {name: verdicts[name] for name in sorted(reporting) if name in verdicts}
     seen: dict[str, Literal["up", "down"]] = {name: "up" if v.up else "down" for name, v in counted.items()}
-    if len(counted) < needed_vantages(check, configured):
-        return Judgement(None, True, seen)
+    needed = needed_vantages(check, configured)
+    if len(counted) < needed:
+        return Judgement(None, len(reporting) < needed, seen)
     down = sum(not verdict.up for verdict in counted.values())
-    return Judgement("down" if down > check.quorum * len(counted) else "up", False, seen)
+    # Exact: 0.57 * 100 is less than 57 in binary, and 57 of 100 would be more than that share.
+    limit = Fraction(str(check.quorum)) * len(counted)
+    return Judgement("down" if down > limit else "up", False, seen)
 
 
 def next_target_state(
@@ -71,12 +78,12 @@ def next_target_state(
     A change can only move the state its own way: a verdict that turns up never takes an address down because others
     left since. The first verdicts decide an unknown state.
     """
-    if judgement.frozen or judgement.health is None:
+    if judgement.health is None:
         return None
-    known = previous is not None and previous.health != "unknown"
-    if known and previous is not None and previous.health == judgement.health:
+    decided = previous is not None and previous.health != "unknown"
+    if decided and judgement.health != ("up" if changed.up else "down"):
         return None
-    if known and (changed.up != (judgement.health == "up")):
+    if previous is not None and previous.health == judgement.health:
         return None
     return TargetState(
         health=judgement.health,
@@ -94,3 +101,13 @@ def down_reason(judgement: Judgement, verdicts: Mapping[str, VantageVerdict]) ->
             verdict = verdicts[name]
             told.setdefault(verdict.detail or verdict.reason or "failed", []).append(name)
     return "; ".join(f"{detail} ({', '.join(names)})" for detail, names in told.items())[:1000]
+
+
+def stale_reason(check: HealthCheck, heartbeats: Mapping[str, Heartbeat], now: float) -> str | None:
+    """Why states of a check are frozen; None where enough vantages report."""
+    reporting = reporting_vantages(check, "", heartbeats, now)
+    needed = needed_vantages(check, len(configured_vantages(check, heartbeats)))
+    if len(reporting) >= needed:
+        return None
+    named = f" ({', '.join(sorted(reporting))})" if reporting else ""
+    return f"{len(reporting)} of {needed} needed vantages report{named}"

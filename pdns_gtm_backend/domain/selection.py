@@ -2,6 +2,7 @@
 
 from bisect import bisect
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
 from math import log
@@ -15,6 +16,7 @@ Random = Callable[[], float]
 """A number from 0 up to, but not including, 1."""
 
 WORD: Final = 2**64 - 1
+HASH_STEPS: Final = 2**52
 
 
 def draw_weighted(choices: Sequence[T], weights: Sequence[int], random: Random) -> T:
@@ -29,17 +31,18 @@ def rendezvous_order(choices: Sequence[T], keys: Sequence[int], weights: Sequenc
     """`choices` by weighted rendezvous hashing for `client`, the best first.
 
     Each score depends on one choice and the client alone (weighted by -weight/ln(hash), Schindelhauer and Schomaker
-    2005), so a choice that leaves moves only its own clients.
+    2005), so a choice that leaves moves only its own clients. Those of weight 0 come last.
     """
     seed = client_key(client)
     scored = [
-        (-(weight or 1e-9) / log((_mix(seed ^ key) + 1) / (WORD + 2)), index)
+        (weight > 0, -(weight or 1) / log(_unit(_mix(seed ^ key))), index)
         for index, (key, weight) in enumerate(zip(keys, weights, strict=True))
     ]
     scored.sort(reverse=True)
-    return [choices[index] for _, index in scored]
+    return [choices[index] for _, _, index in scored]
 
 
+@lru_cache(maxsize=65_536)
 def stable_key(text: str) -> int:
     """A 64-bit number for `text`, the same in every process and on every machine."""
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big")
@@ -55,6 +58,11 @@ def _mix(value: int) -> int:
     value = (value ^ (value >> 30)) * 0xBF58476D1CE4E5B9 & WORD
     value = (value ^ (value >> 27)) * 0x94D049BB133111EB & WORD
     return value ^ (value >> 31)
+
+
+def _unit(value: int) -> float:
+    """A 64-bit number as one strictly between 0 and 1: all of its 64 bits could round up to 1, whose logarithm is 0."""
+    return ((value >> 12) + 0.5) / HASH_STEPS
 
 
 def _all(candidates: Sequence[Address], limit: int | None, client: Network, random: Random) -> Sequence[Address]:

@@ -45,7 +45,7 @@ def request_status(served: ServedInstance) -> RequestStatus:
         for view, choice in zip(views, served.choices[family], strict=True):
             if not view.sets:
                 continue
-            if choice.rule in ALL_DOWN_RULES or view.effective is None:
+            if choice.rule in ALL_DOWN_RULES:
                 return "unavailable"
             if view.effective != 0 or choice.rule == "other_policy":
                 status = "error"

@@ -99,7 +99,7 @@ def _failed_back(
         return Decision(_settled(state))
     began = state.returning_since if state.returning == earlier.name else now
     began = now if began is None else began
-    if now - began >= delay:
+    if now >= began + delay:
         return Decision(_switched(state, earlier.name, f"set {earlier.name} available again", now))
     return Decision(replace(state, returning=earlier.name, returning_since=began), began + delay)
 

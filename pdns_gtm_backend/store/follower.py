@@ -25,7 +25,8 @@ from pdns_gtm_backend.store.repository import (
     unavailable_reason,
 )
 from pdns_gtm_backend.store.serving import Serving, prepare
-from pdns_gtm_backend.store.snapshot import Change, Position, empty
+from pdns_gtm_backend.store.snapshot import Change, empty
+from pdns_gtm_backend.store.vantages import stream_entries
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +168,7 @@ class Follower:
     def _read(self, block: int | None) -> Sequence[tuple[str, dict[str, str]]]:
         position = f"{self.serving.snapshot.revision}-0"
         reply: Any = self.repository.client.xread({keys.CHANGES: position}, count=BATCH, block=block)
-        return _entries(reply) if reply else ()
+        return stream_entries(reply)
 
     def _missed(self) -> Sequence[tuple[str, dict[str, str]]]:
         """Nothing came for a while: has the store lost its identity, or a revision that its feed no longer holds?"""
@@ -232,15 +233,3 @@ class Follower:
             self._saved_revision = snapshot.revision
         took = time.monotonic() - began
         self._save_after = began + max(SAVE_SECONDS, 20 * took)
-
-
-def _entries(reply: Any) -> Sequence[tuple[str, dict[str, str]]]:
-    """The entries of the one stream of an XREAD answer, whatever protocol version shaped it."""
-    if isinstance(reply, dict):
-        (listed,) = reply.values()
-        return listed[0] if listed and isinstance(listed[0], list) else listed
-    ((_, listed),) = reply
-    return list(listed)
-
-
-__all__ = ["Follower", "Listener", "Position", "Status"]

@@ -78,3 +78,40 @@ if redis.call('GET', KEYS[1]) == ARGV[1] then
 end
 return 0
 """
+
+PUBLISH_VERDICTS: Final = """
+-- KEYS: lease of the vantage, its verdicts, the feed. ARGV: token, vantage, kept entries, then target and verdict each
+-- ('' = the target is no longer probed). 1, or 0 where the lease is not ours.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+for index = 4, #ARGV, 2 do
+  if ARGV[index + 1] == '' then
+    redis.call('HDEL', KEYS[2], ARGV[index])
+  else
+    redis.call('HSET', KEYS[2], ARGV[index], ARGV[index + 1])
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[3], '*', 'vantage', ARGV[2], 'target', ARGV[index])
+  end
+end
+return 1
+"""
+
+HEARTBEAT: Final = """
+-- KEYS: lease of the vantage, heartbeats. ARGV: token, vantage, the heartbeat without its time and opening brace.
+-- 1, or 0 where the lease is not ours.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+local now = redis.call('TIME')
+redis.call('HSET', KEYS[2], ARGV[2], '{"time":' .. now[1] .. '.' .. string.format('%06d', now[2]) .. ',' .. ARGV[3])
+return 1
+"""
+
+SET_WHILE_LEADER: Final = """
+-- KEYS: the leader's lease, a key. ARGV: token, value.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[2], ARGV[2])
+return 1
+"""

@@ -30,9 +30,8 @@ class Serving:
     def changed(self, snapshot: Snapshot, changes: Iterable[Change]) -> Serving:
         """The serving state of `snapshot`, which `changes` lead to from this one's."""
         listed = tuple(changes)
-        touched = set(_touched_pools(self.snapshot, snapshot, listed))
-        pools = _remade_pools(self.pools, snapshot, touched)
-        return _with_instances(self, snapshot, pools, set(_touched_instances(self.snapshot, snapshot, listed, touched)))
+        pools, instances = touched(self.snapshot, snapshot, listed)
+        return _with_instances(self, snapshot, _remade_pools(self.pools, snapshot, pools), instances)
 
 
 def prepare(snapshot: Snapshot) -> Serving:
@@ -42,10 +41,17 @@ def prepare(snapshot: Snapshot) -> Serving:
     return _with_instances(nothing, snapshot, pools, set(snapshot.instances))
 
 
-def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, touched: set[str]) -> Map[str, PoolView]:
+def touched(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> tuple[set[str], set[str]]:
+    """The ids of the pools and of the instances whose answers `changes` can alter, also of those that are gone."""
+    listed = tuple(changes)
+    pools = set(_touched_pools(before, after, listed))
+    return pools, set(_touched_instances(before, after, listed, pools))
+
+
+def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: set[str]) -> Map[str, PoolView]:
     overrides = tuple(snapshot.overrides.values())
     mutation = views.mutate()
-    for name in touched:
+    for name in names:
         pool = snapshot.pools.get(name)
         if pool is not None:
             mutation[name] = view_pool(pool, snapshot.target_states, overrides)
@@ -54,15 +60,15 @@ def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, touched: set[st
     return mutation.finish()
 
 
-def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], touched: set[str]) -> Serving:
+def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], changed: set[str]) -> Serving:
     overrides = tuple(snapshot.overrides.values())
     served = {
         name: serve(snapshot.instances[name], snapshot.lines, pools.get, snapshot.policy_states, overrides)
-        for name in touched
+        for name in changed
         if name in snapshot.instances
     }
     names, instances = before.names.mutate(), before.instances.mutate()
-    for name in touched:
+    for name in changed:
         old = instances.pop(name, None)
         for owned in old.instance.owned_names() if old else ():
             names.pop(owned, None)

@@ -1,0 +1,1 @@
+"""The prober: one process for each vantage, probing addresses and keeping their verdicts."""

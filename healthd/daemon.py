@@ -1,0 +1,115 @@
+"""One healthd: follows the store, probes as a vantage, and stands for leader."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from http import HTTPStatus
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from healthd.leader import Leader
+from healthd.probes.registry import make_probes
+from healthd.scheduler import OnResult, Scheduler
+from healthd.status_server import Page, StatusServer, as_json
+from healthd.vantage import Vantage
+from pdns_gtm_backend.settings import Settings
+from pdns_gtm_backend.store.connection import connect
+from pdns_gtm_backend.store.follower import Follower
+
+log = logging.getLogger(__name__)
+
+STUCK_SECONDS: Final = 15.0
+"""A loop that has not come round for so long is stuck: /livez says so."""
+
+
+class Daemon:
+    """The parts of one healthd, started and stopped in order."""
+
+    def __init__(self, settings: Settings, labels: dict[str, str] | None = None) -> None:
+        name = settings.vantage
+        client = connect(settings.store_url)
+        self.follower = Follower(client, snapshot_path(settings))
+        self.probes = make_probes(allow_private=settings.allow_private_targets)
+        self.vantage = Vantage(client, self.follower, name, self._scheduler, labels=labels or {})
+        self.leader = Leader(client, self.follower, name)
+        self._stopped = threading.Event()
+        self._registry = CollectorRegistry()
+        self._gauges()
+        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        self.status = StatusServer(settings.listen, settings.healthd_port, pages)
+
+    def _scheduler(self, on_result: OnResult) -> Scheduler:
+        return Scheduler(self.probes.threads, self.probes.engines, on_result)
+
+    def run(self) -> None:
+        """Run until SIGTERM or SIGINT."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._stop)
+        self.start()
+        self._stopped.wait()
+        self.stop()
+
+    def start(self) -> None:
+        """Start every part."""
+        self.status.start()
+        self.follower.start()
+        self.vantage.start()
+        self.leader.start()
+
+    def stop(self) -> None:
+        """Stop every part: first deciding, then probing."""
+        self.leader.stop()
+        self.vantage.stop()
+        self.follower.stop()
+        self.probes.close()
+        self.status.stop()
+
+    def _stop(self, number: int, _frame: FrameType | None) -> None:
+        log.info("stopping on %s", signal.Signals(number).name)
+        self._stopped.set()
+
+    def _livez(self) -> Page:
+        now = time.monotonic()
+        late = {"leader": now - self.leader.last_cycle, "vantage": now - self.vantage.last_loop}
+        stuck = [name for name, seconds in late.items() if seconds > STUCK_SECONDS]
+        return as_json(not stuck, {"stuck": stuck})
+
+    def _readyz(self) -> Page:
+        status = self.follower.status
+        details = {
+            "ready": self.follower.loaded,
+            "degraded": status.state != "following",
+            "store": {"state": status.state, "detail": status.detail},
+            "revision": self.follower.serving.snapshot.revision,
+            "vantage": {"name": self.vantage.name, "probing": self.vantage.active, "targets": self.vantage.targets},
+            "leader": self.leader.leading,
+        }
+        return as_json(self.follower.loaded, details)
+
+    def _gauges(self) -> None:
+        def gauge(name: str, text: str) -> Gauge:
+            return Gauge(f"pdns_gtm_{name}", text, registry=self._registry)
+
+        gauge("leader", "1 while this healthd decides").set_function(lambda: float(self.leader.leading))
+        gauge("probe_targets", "Targets that are probed").set_function(lambda: self.vantage.targets)
+        gauge("probe_lag_seconds", "How late probes start, 99th percentile").set_function(self.vantage.lag)
+        gauge("store_up", "1 while the store is followed").set_function(
+            lambda: float(self.follower.status.state == "following")
+        )
+        gauge("store_revision", "Revision of the snapshot").set_function(
+            lambda: self.follower.serving.snapshot.revision
+        )
+
+    def _metrics(self) -> Page:
+        return Page(HTTPStatus.OK, generate_latest(self._registry), "text/plain; version=0.0.4; charset=utf-8")
+
+
+def snapshot_path(settings: Settings) -> Path:
+    """Where a vantage keeps its snapshot."""
+    return settings.var / "snapshot" / f"healthd-{settings.vantage}.snapshot"

@@ -1,0 +1,1 @@
+"""One file for each protocol; `registry` names them. One address, one attempt: rise and fall are the retry."""
