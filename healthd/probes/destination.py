@@ -14,7 +14,7 @@ from pdns_gtm_backend.domain.private_targets import refused_target
 from pdns_gtm_backend.domain.target import Target
 from pdns_gtm_backend.domain.violation import shown
 
-MAX_LOOKUPS: Final = 64
+MAX_LOOKUPS: Final = 256
 
 
 def lookup(name: str) -> str:
@@ -47,7 +47,7 @@ class Resolver:
             if pending is not None:
                 return pending
             if len(self._pending) >= self._limit:
-                raise ProbeFailure("resolution", f"{name} was not looked up: {self._limit} lookups are pending")
+                raise ProbeFailure("internal", f"{name} was not looked up: {self._limit} lookups are pending")
             future: Future[str] = Future()
             future.set_running_or_notify_cancel()
             self._pending[name] = future

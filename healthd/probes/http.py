@@ -5,6 +5,7 @@ made by `stream` and given to it.
 """
 
 import http.client
+import logging
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -91,6 +92,7 @@ class _Pool(urllib3.HTTPConnectionPool):
     def _new_conn(self) -> _Connection:
         connection = _Connection(self.host, self.port)
         connection.exchange = self._exchange
+        connection.connect()  # not by the first send, where urllib3 takes a reset for an early answer
         return connection
 
 
@@ -125,6 +127,8 @@ def http_probe(destinations: Destinations, *, ca_file: str | None = None) -> Pro
     """
     contexts = {verify: client_context(verify=verify, ca_file=ca_file) for verify in (True, False)}
     adapter = _Adapter()
+    # It would log, with a traceback, what any server likes to write into its headers.
+    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
 
     def work(target: Target, attempt: Attempt) -> str:
         address = destinations.address(target, attempt)

@@ -234,9 +234,10 @@ class PingEngine:
         echoes = _Echoes()
         try:
             gap = min(MAX_GAP, attempt.timeout / 2 / check.count)
+            first = time.monotonic()
             for index in range(check.count):
                 if index:
-                    await asyncio.sleep(gap)
+                    await asyncio.sleep(first + index * gap - time.monotonic())
                 channel.send(address, echoes)
             attempt.enter("status")
             await echoes.wait(attempt)
