@@ -6,18 +6,20 @@ import logging
 import signal
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
-
 from healthd.leader import Leader
+from healthd.metrics import HealthdMetrics
 from healthd.probes.registry import make_probes
+from healthd.requests import Answering
 from healthd.scheduler import OnResult, Scheduler
 from healthd.status_server import Page, StatusServer, as_json
 from healthd.vantage import Vantage
+from pdns_gtm_backend.domain.target import Target
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.follower import Follower
@@ -29,19 +31,35 @@ STUCK_SECONDS: Final = 15.0
 
 
 class Daemon:
-    """The parts of one healthd, started and stopped in order."""
+    """The parts of one healthd, started and stopped in order. labels, references: of its vantage."""
 
-    def __init__(self, settings: Settings, labels: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, settings: Settings, labels: Mapping[str, str] | None = None, references: Sequence[Target] = ()
+    ) -> None:
         name = settings.vantage
         client = connect(settings.store_url)
+        self._metrics = HealthdMetrics()
         self.follower = Follower(client, snapshot_path(settings))
         self.probes = make_probes(allow_private=settings.allow_private_targets)
-        self.vantage = Vantage(client, self.follower, name, self._scheduler, labels=labels or {})
+        self.vantage = Vantage(
+            client,
+            self.follower,
+            name,
+            self._scheduler,
+            labels=labels or {},
+            references=references,
+            observe=self._metrics.probes.observe,
+        )
         self.leader = Leader(client, self.follower, name)
+        self.answering = Answering(client, self.vantage, self.probes)
+        self._metrics.watch(self.follower, self.vantage, self.leader)
         self._stopped = threading.Event()
-        self._registry = CollectorRegistry()
-        self._gauges()
-        pages = {"/livez": self._livez, "/readyz": self._readyz, "/metrics": self._metrics}
+        pages = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/healthz": self._readyz,
+            "/metrics": self._metrics_page,
+        }
         self.status = StatusServer(settings.listen, settings.healthd_port, pages)
 
     def _scheduler(self, on_result: OnResult) -> Scheduler:
@@ -61,10 +79,12 @@ class Daemon:
         self.follower.start()
         self.vantage.start()
         self.leader.start()
+        self.answering.start()
 
     def stop(self) -> None:
         """Stop every part: first deciding, then probing."""
         self.leader.stop()
+        self.answering.stop()
         self.vantage.stop()
         self.follower.stop()
         self.probes.close()
@@ -81,33 +101,19 @@ class Daemon:
         return as_json(not stuck, {"stuck": stuck})
 
     def _readyz(self) -> Page:
-        status = self.follower.status
+        status, vantage = self.follower.status, self.vantage
         details = {
             "ready": self.follower.loaded,
-            "degraded": status.state != "following",
-            "store": {"state": status.state, "detail": status.detail},
+            "degraded": status.state != "following" or bool(vantage.trouble),
+            "store": {"state": status.state, "detail": status.detail, "writes": vantage.trouble or "ok"},
             "revision": self.follower.serving.snapshot.revision,
-            "vantage": {"name": self.vantage.name, "probing": self.vantage.active, "targets": self.vantage.targets},
+            "vantage": {"name": vantage.name, "probing": vantage.active, "targets": vantage.targets},
             "leader": self.leader.leading,
         }
         return as_json(self.follower.loaded, details)
 
-    def _gauges(self) -> None:
-        def gauge(name: str, text: str) -> Gauge:
-            return Gauge(f"pdns_gtm_{name}", text, registry=self._registry)
-
-        gauge("leader", "1 while this healthd decides").set_function(lambda: float(self.leader.leading))
-        gauge("probe_targets", "Targets that are probed").set_function(lambda: self.vantage.targets)
-        gauge("probe_lag_seconds", "How late probes start, 99th percentile").set_function(self.vantage.lag)
-        gauge("store_up", "1 while the store is followed").set_function(
-            lambda: float(self.follower.status.state == "following")
-        )
-        gauge("store_revision", "Revision of the snapshot").set_function(
-            lambda: self.follower.serving.snapshot.revision
-        )
-
-    def _metrics(self) -> Page:
-        return Page(HTTPStatus.OK, generate_latest(self._registry), "text/plain; version=0.0.4; charset=utf-8")
+    def _metrics_page(self) -> Page:
+        return Page(HTTPStatus.OK, self._metrics.render(), "text/plain; version=0.0.4; charset=utf-8")
 
 
 def snapshot_path(settings: Settings) -> Path:

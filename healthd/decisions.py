@@ -1,32 +1,33 @@
-"""What the leader decides, as pure functions: states of targets and policies, and the events that tell of them."""
+"""What the leader decides, as pure functions: the states of targets and of policies."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from pdns_gtm_backend.domain.answer import PolicyView, ServedInstance
-from pdns_gtm_backend.domain.availability import AddressView, Availability, PoolView
+from healthd.events import Event, events_between
+from pdns_gtm_backend.domain.answer import PolicyView
 from pdns_gtm_backend.domain.instance import Instance
-from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.domain.override import Override, policy_override
 from pdns_gtm_backend.domain.quorum import (
     configured_vantages,
     judge,
     next_target_state,
     reporting_vantages,
-    stale_reason,
 )
-from pdns_gtm_backend.domain.state import Heartbeat, PolicyState, TargetState, VantageVerdict, policy_state_key
-from pdns_gtm_backend.domain.statuses import request_status
+from pdns_gtm_backend.domain.state import (
+    Heartbeat,
+    TargetState,
+    VantageVerdict,
+    carried_states,
+    policy_state_key,
+)
 from pdns_gtm_backend.domain.switchover import Command, decide
 from pdns_gtm_backend.domain.target import target_key
 from pdns_gtm_backend.store import kinds
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.serving import Serving, touched
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
-
-Event = dict[str, Any]
+from pdns_gtm_backend.store.vantages import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +41,29 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class TargetDecision:
-    """states: new states by target. waiting: what cannot be decided while too few vantages report."""
+    """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report."""
 
     states: Mapping[str, TargetState]
-    waiting: frozenset[tuple[str, str]]
+    waiting: frozenset[Cause]
 
 
-def decide_targets(snapshot: Snapshot, news: Iterable[tuple[str, str]], evidence: Evidence) -> TargetDecision:
-    """The states of targets on which the verdict of a vantage changed; `news` holds (vantage, target)."""
+def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Evidence) -> TargetDecision:
+    """The states of targets on which the verdict of a vantage changed: nothing else can change a state."""
     states: dict[str, TargetState] = {}
-    waiting: set[tuple[str, str]] = set()
-    for vantage, target in news:
+    waiting: set[Cause] = set()
+    for vantage, target in causes:
         check = snapshot.health_checks.get(target.partition("|")[0])
         verdicts = evidence.verdicts.get(target, {})
         changed = verdicts.get(vantage)
         if check is None or changed is None or not is_probed(snapshot, target):
             continue
+        configured = configured_vantages(check, evidence.heartbeats)
         previous = states.get(target) or snapshot.target_states.get(target)
-        if previous is not None and previous.health == ("up" if changed.up else "down"):
+        if vantage not in configured or (previous is not None and previous.health == changed.health):
             continue
         reporting = reporting_vantages(check, target, evidence.heartbeats, evidence.now)
-        configured = len(configured_vantages(check, evidence.heartbeats))
-        judgement = judge(check, verdicts, reporting, configured)
-        if judgement.frozen:
+        judgement = judge(check, verdicts, reporting, len(configured))
+        if judgement.health is None or vantage not in reporting:
             waiting.add((vantage, target))
             continue
         state = next_target_state(previous, changed, judgement, verdicts, evidence.now)
@@ -113,7 +114,7 @@ def _decide_policy(
 ) -> tuple[list[Change], float | None]:
     if not view.sets:
         return [], None
-    overrides = tuple(snapshot.overrides.values())
+    overrides = snapshot.overrides_on_instance(instance.id)
     pin = policy_override(instance.id, view.policy.name, "pin", overrides)
     command = Command(
         pinned=pin.set if pin else None,
@@ -129,14 +130,25 @@ def _decide_policy(
 
 
 def _carried_out(instance: Instance, snapshot: Snapshot) -> Iterator[Change]:
-    for identifier, override in snapshot.overrides.items():
-        if override.effect == "failback" and override.selector.instance == instance.id:
-            yield Change(kinds.OVERRIDES, identifier, None)
+    for override in snapshot.overrides_on_instance(instance.id):
+        if override.effect == "failback":
+            yield Change(kinds.OVERRIDES, override.id, None)
 
 
 def expired_overrides(snapshot: Snapshot, now: float) -> list[Override]:
     """The overrides whose end has come."""
     return [o for o in snapshot.overrides.values() if o.until is not None and o.until.timestamp() <= now]
+
+
+def carried_over(before: Snapshot, after: Snapshot, pools: Iterable[str]) -> Iterator[Change]:
+    """The states that targets of edited `pools` begin with."""
+    for name in pools:
+        old, new = before.pools.get(name), after.pools.get(name)
+        if old is None or new is None:
+            continue
+        for target, state in carried_states(old, new, before.target_states).items():
+            if target not in after.target_states:
+                yield Change(kinds.TARGET_STATES, target, state)
 
 
 def obsolete_states(snapshot: Snapshot, targets: Iterable[str], instances: Iterable[str]) -> Iterator[Change]:
@@ -151,111 +163,61 @@ def obsolete_states(snapshot: Snapshot, targets: Iterable[str], instances: Itera
                 yield Change(kinds.POLICY_STATES, key, None)
 
 
-def stale_checks(snapshot: Snapshot, heartbeats: Mapping[str, Heartbeat], now: float) -> dict[str, str]:
-    """The checks in use whose states are frozen since too few vantages report, with the reason."""
-    found = {}
-    for name, check in snapshot.health_checks.items():
-        if not snapshot.pools_using_check(name):
-            continue
-        reason = stale_reason(check, heartbeats, now)
-        if reason is not None:
-            found[name] = reason
-    return found
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be decided at once.
+
+    told: the serving state up to which events tell what changed. causes: verdicts that changed. pools, instances: what
+    else changed. targets: to look at whether they still are. carried: states that targets of edited pools begin with.
+    """
+
+    serving: Serving
+    told: Serving
+    evidence: Evidence
+    causes: Iterable[Cause] = ()
+    pools: Collection[str] = ()
+    instances: Collection[str] = ()
+    targets: Collection[str] = ()
+    carried: Sequence[Change] = ()
 
 
-def events_between(before: Serving, after: Serving, pools: Iterable[str], instances: Iterable[str]) -> Iterator[Event]:
-    """What an operator is told: everything that differs in `pools` and `instances`."""
-    for name in sorted(pools):
-        old, new = before.pools.get(name), after.pools.get(name)
-        if old is not None and new is not None:
-            yield from _pool_events(old, new, after.snapshot)
-    for name in sorted(instances):
-        was, served = before.instances.get(name), after.instances.get(name)
-        if was is not None and served is not None:
-            yield from _instance_events(was, served, after.snapshot)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """changes, events: one write, so that a change of an address and all the switches it causes are seen at once.
+
+    after: the serving state with these changes. waiting: causes that cannot be decided yet. decided: the instances
+    whose policies were decided. again_at: when one must be decided again by itself.
+    """
+
+    changes: Sequence[Change]
+    events: Sequence[Event]
+    after: Serving
+    waiting: frozenset[Cause]
+    decided: frozenset[str]
+    again_at: Mapping[str, float]
 
 
-_ADDRESS_KINDS = {
-    Availability.UP: "address.up",
-    Availability.DOWN: "address.down",
-    Availability.UNKNOWN: "address.unknown",
-    Availability.OFFLINE: "address.offline",
-}
+def resolve(question: Question) -> Outcome:
+    """Decide targets, then the policies that they or anything else changed, and what is told of it."""
+    serving, snapshot, now = question.serving, question.serving.snapshot, question.evidence.now
+    targets = decide_targets(snapshot, question.causes, question.evidence)
+    expired = [override.id for override in expired_overrides(snapshot, now)]
+    changes = [change for change in question.carried if change.id not in snapshot.target_states]
+    changes += [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
+    changes += [Change(kinds.OVERRIDES, identifier, None) for identifier in expired]
+    changes += obsolete_states(snapshot, question.targets, question.instances)
+    changed = snapshot.changed(changes)
+    pools, instances = touched(snapshot, changed, changes)
+    pools.update(question.pools)
+    instances.update(question.instances)
+    following = serving.changed(changed, changes)
+    policies = decide_policies(following, instances, now)
+    after = following.changed(following.snapshot.changed(policies.changes), policies.changes)
+    events = [*events_between(question.told, after, pools, instances), *map(_expired_event, expired)]
+    return Outcome(
+        [*changes, *policies.changes], events, after, targets.waiting, frozenset(instances), policies.again_at
+    )
 
 
-def _pool_events(old: PoolView, new: PoolView, snapshot: Snapshot) -> Iterator[Event]:
-    users = sorted(snapshot.instances_using_pool(new.pool.id))
-    earlier = {view.address.address: view for view in old.addresses}
-    for view in new.addresses:
-        was = earlier.get(view.address.address)
-        if was is not None and was.availability != view.availability:
-            yield _address_event(new, was, view, users, snapshot)
-    if old.available != new.available:
-        yield {
-            "kind": "pool.available" if new.available else "pool.unavailable",
-            "pool": new.pool.id,
-            "instances": users,
-            "from": _word(old),
-            "to": _word(new),
-            "reason": new.reason,
-        }
-
-
-def _word(view: PoolView) -> str:
-    return "available" if view.available else "unavailable"
-
-
-def _address_event(pool: PoolView, was: AddressView, view: AddressView, users: list[str], snapshot: Snapshot) -> Event:
-    address = view.address.address
-    states = [
-        state
-        for check in pool.pool.health_checks
-        if (state := snapshot.target_states.get(target_key(check, address, pool.pool.host, pool.pool.sni)))
-    ]
-    return {
-        "kind": _ADDRESS_KINDS[view.availability],
-        "pool": pool.pool.id,
-        "address": address,
-        "instances": users,
-        "from": was.availability.name.lower(),
-        "to": view.availability.name.lower(),
-        "reason": view.reason,
-        "vantages": {vantage: seen for state in states for vantage, seen in state.vantages.items()},
-        "since": rfc3339(max((state.since for state in states), default=0.0)) if states else None,
-    }
-
-
-def _instance_events(was: ServedInstance, served: ServedInstance, snapshot: Snapshot) -> Iterator[Event]:
-    instance = served.instance
-    named = {"instance": instance.id, "instance_name": instance.name}
-    for family, views in served.views.items():
-        earlier = {view.policy.name: view for view in was.views[family]} if family in was.views else {}
-        for view in views:
-            old = earlier.get(view.policy.name)
-            old_state = old.state if old else None
-            state = snapshot.policy_states.get(policy_state_key(instance.id, view.policy.name, family))
-            if state is None or not view.sets or (old_state is not None and old_state.set == state.set):
-                continue
-            if old_state is None and state.set == view.sets[0].name:
-                continue
-            yield named | _switch_event(view, old_state, state)
-    status, earlier_status = request_status(served), request_status(was)
-    if (status == "unavailable") != (earlier_status == "unavailable"):
-        yield named | {
-            "kind": "instance.all_down" if status == "unavailable" else "instance.recovered",
-            "from": earlier_status,
-            "to": status,
-            "reason": f"when_all_down: {instance.when_all_down}" if status == "unavailable" else "a set is available",
-        }
-
-
-def _switch_event(view: PolicyView, old: PolicyState | None, state: PolicyState) -> Event:
-    return {
-        "kind": "set.switched",
-        "policy": view.policy.name,
-        "family": view.family,
-        "from": old.set if old else None,
-        "to": state.set,
-        "reason": state.reason,
-        "since": rfc3339(state.since),
-    }
+def _expired_event(override: str) -> Event:
+    return {"kind": "override.expired", "override": override, "from": "set", "to": "removed", "reason": "until"}

@@ -58,6 +58,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_HEAD(self) -> None:
         self._answer(body=False)
 
+    def do_OPTIONS(self) -> None:
+        self.send_response(HTTPStatus.NO_CONTENT)
+        self.send_header("Allow", "GET, HEAD, OPTIONS")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
     def _answer(self, *, body: bool) -> None:
         make = self.pages.get(self.path.partition("?")[0])
         page = make() if make else Page(HTTPStatus.NOT_FOUND, b'{"detail": "livez, readyz and metrics are here"}\n')

@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from pdns_gtm_backend.domain.names import canonical, domain_name_error
@@ -12,20 +12,45 @@ from pdns_gtm_backend.domain.names import canonical, domain_name_error
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
+def _secret(path: Path) -> str:
+    """What a file holds, without white space around it. Raises ValueError where that is nothing."""
+    try:
+        secret = path.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+    if not secret:
+        raise ValueError(f"{path} is empty: it must hold the value of the setting without _FILE")
+    return secret
+
+
+def _readable(path: Path | None) -> Path | None:
+    if path is not None:
+        _secret(path)
+    return path
+
+
+SecretFile = Annotated[Path | None, BeforeValidator(lambda path: path or None), AfterValidator(_readable)]
+
+
 class Settings(BaseSettings):
-    """Every setting; `GTM_` and the name in capitals in the environment.
+    """Every setting; `GTM_` and the name in capitals in the environment; one that is empty there is not set.
 
     redis_url: unset = the embedded Redis of `make run`, on a unix socket in `var`.
+    redis_url_file, backend_secret_file: files that hold these two where they are not set, as container and systemd
+    secrets are given.
     """
 
-    model_config = SettingsConfigDict(env_prefix="GTM_", extra="ignore", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(
+        env_prefix="GTM_", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
 
     dns_port: Port = 5300
     admin_port: Port = 8080
     backend_port: Port = 8053
     healthd_port: Port = 8081
     listen: str = "127.0.0.1"
-    redis_url: str | None = None
+    redis_url_file: SecretFile = None
+    redis_url: Annotated[str | None, Field(validate_default=True, repr=False)] = None
     var: Path = Path("var")
     access_zone: str = "gtm.example"
     nameservers: str = ""
@@ -37,8 +62,15 @@ class Settings(BaseSettings):
     geo_database: Path | None = None
     geo_asn_database: Path | None = None
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    backend_secret: str = ""
+    backend_secret_file: SecretFile = None
+    backend_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
     backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
+
+    @field_validator("redis_url", "backend_secret")
+    @classmethod
+    def _or_from_file(cls, value: str | None, info: ValidationInfo) -> str | None:
+        file = info.data.get(f"{info.field_name}_file")
+        return value or (_secret(file) if file else value)
 
     @field_validator("access_zone")
     @classmethod
@@ -63,12 +95,6 @@ class Settings(BaseSettings):
     def store_url(self) -> str:
         """Where Redis is."""
         return self.redis_url or f"unix://{(self.var / 'redis.sock').absolute()}"
-
-    @property
-    def zone_nameservers(self) -> tuple[str, ...]:
-        """Name servers of access zones, in canonical form."""
-        given = tuple(canonical(name) for name in re.split(r"[,\s]+", self.nameservers) if name)
-        return given or (f"ns1.{self.access_zone}",)
 
     @property
     def zone_hostmaster(self) -> str:

@@ -135,7 +135,7 @@ def check_override(override: Override, catalog: Catalog) -> Iterator[Violation]:
 
 
 def check_instance(instance: Instance, catalog: Catalog) -> Iterator[Violation]:
-    """Every rule that an instance breaks. `catalog` may hold the instance already: it is no conflict with itself."""
+    """Every rule that an instance breaks. `catalog` is without it, so that names are owned by others only."""
     yield from instance_violations(instance)
     owner = catalog.instance_named(instance.name)
     if owner not in (None, instance.id):

@@ -16,6 +16,8 @@ Headers = Annotated[
     Mapping[Annotated[str, MinLen(1), MaxLen(128)], Annotated[str, MaxLen(1024)]],
     MaxLen(32),
 ]
+VantageSelector = Annotated[str, MinLen(1), MaxLen(319)]
+"""The name of a vantage, or a label that it has: `country=CN`."""
 RESERVED_HEADERS: Final = frozenset({"host", "connection", "content-length", "transfer-encoding"})
 
 
@@ -57,7 +59,7 @@ class HealthCheck:
     fast_interval: seconds between probes while a verdict is undecided; null = a quarter of `interval`, at least 1.
     fall, rise: consecutive failures that make a vantage see an address down, successes that make it see it up.
     quorum: an address is down when strictly more than this share of the reporting vantages see it down.
-    vantages: names of the vantages that probe; null = all.
+    vantages: the vantages that probe: those named, and those with a label (`country=CN`) that is listed; null = all.
     min_vantages: fewer reporting ones freeze the state; null = 1 where one vantage is configured, else 2.
     """
 
@@ -70,7 +72,7 @@ class HealthCheck:
     fall: Annotated[int, Ge(1), Le(100)] = 3
     rise: Annotated[int, Ge(1), Le(100)] = 2
     quorum: Annotated[float, Ge(0), Le(0.99)] = 0.5
-    vantages: Annotated[tuple[Identifier, ...], MinLen(1), MaxLen(100)] | None = None
+    vantages: Annotated[tuple[VantageSelector, ...], MinLen(1), MaxLen(100)] | None = None
     min_vantages: Annotated[int, Ge(1), Le(100)] | None = None
     http: HttpCheck | None = None
     ping: PingCheck | None = None
@@ -121,16 +123,29 @@ def health_check_violations(check: HealthCheck) -> Iterator[Violation]:
 def _vantage_violations(check: HealthCheck) -> Iterator[Violation]:
     if check.vantages is None:
         return
-    for index, name in enumerate(check.vantages):
-        if error := identifier_error(name):
-            yield Violation(pointer("vantages", index), f"{shown(name)} {error}")
-        elif name in check.vantages[:index]:
-            yield Violation(pointer("vantages", index), f"{shown(name)} is named twice")
-    if check.min_vantages is not None and check.min_vantages > len(check.vantages):
+    for index, selector in enumerate(check.vantages):
+        if error := selector_error(selector):
+            yield Violation(pointer("vantages", index), f"{shown(selector)} {error}")
+        elif selector in check.vantages[:index]:
+            yield Violation(pointer("vantages", index), f"{shown(selector)} is named twice")
+    by_label = any("=" in selector for selector in check.vantages)
+    if check.min_vantages is not None and check.min_vantages > len(check.vantages) and not by_label:
         detail = (
             f"{check.min_vantages} is more than the {len(check.vantages)} in 'vantages': no state would ever change"
         )
         yield Violation("/min_vantages", detail)
+
+
+def selector_error(selector: str) -> str | None:
+    """Why this selects no vantage, neither by name nor by label; None where it may."""
+    key, equals, value = selector.partition("=")
+    if not equals:
+        return identifier_error(selector) or ("is longer than 63 characters" if len(selector) > 63 else None)
+    if len(key) > 63 or identifier_error(key):
+        return "is no label: before '=' stand 1 to 63 letters, digits, '.', '_' or '-'"
+    if not (value and value.isprintable() and value == value.strip() and len(value) <= 255):
+        return "is no label: after '=' stand 1 to 255 printable characters, a space not at their ends"
+    return None
 
 
 def _http_violations(http: HttpCheck) -> Iterator[Violation]:

@@ -1,16 +1,12 @@
 """Overrides: what an operator sets at run time, layered over configuration and no part of it."""
 
-import ipaddress
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
 from annotated_types import MaxLen
 
 from pdns_gtm_backend.domain.document import DomainNameText, Identifier, document
-from pdns_gtm_backend.domain.names import canonical
 from pdns_gtm_backend.domain.pool import Address
 from pdns_gtm_backend.domain.violation import Violation, shown
 
@@ -82,16 +78,6 @@ def policy_override(instance_id: str, policy: str, effect: Effect, overrides: It
         if o.effect == effect and o.selector.instance == instance_id and o.selector.policy == policy
     ]
     return max(found, key=lambda o: (o.created is not None, o.created, o.id), default=None)
-
-
-def canonical_override(override: Override) -> Override:
-    """The form that is stored: the selected address as pools hold it."""
-    if override.selector.address is None:
-        return override
-    address = canonical(override.selector.address)
-    with suppress(ValueError):
-        address = str(ipaddress.ip_address(address))
-    return replace(override, selector=replace(override.selector, address=address))
 
 
 def override_violations(override: Override) -> Iterator[Violation]:

@@ -10,10 +10,14 @@ from fractions import Fraction
 from typing import Final, Literal
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
+from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
 
 HEARTBEAT_LIMIT: Final = 6.0
 """Seconds without a heartbeat after which a vantage no longer reports."""
+
+LEAST_SUSPENDED: Final = 2
+"""Targets that a vantage must see down to be doubted itself: one alone is as likely to be at fault as the vantage."""
 
 
 def needed_vantages(check: HealthCheck, configured: int) -> int:
@@ -23,19 +27,41 @@ def needed_vantages(check: HealthCheck, configured: int) -> int:
     return 1 if configured <= 1 else 2
 
 
-def configured_vantages(check: HealthCheck, known: Collection[str]) -> frozenset[str]:
-    """The vantages that probe by `check`: those it names, or all that are known."""
-    return frozenset(known if check.vantages is None else check.vantages)
+def selects(selector: str, name: str, labels: Mapping[str, str]) -> bool:
+    """Does an entry of a check's `vantages` mean the vantage of this name and these labels?"""
+    key, equals, value = selector.partition("=")
+    return labels.get(key) == value if equals else selector == name
+
+
+def probes(check: HealthCheck, name: str, labels: Mapping[str, str]) -> bool:
+    """Is the vantage of this name and these labels one of those that probe by `check`?"""
+    return check.vantages is None or any(selects(selector, name, labels) for selector in check.vantages)
+
+
+def configured_vantages(check: HealthCheck, known: Mapping[str, Heartbeat]) -> frozenset[str]:
+    """The vantages that probe by `check`: those it names, known or not, and the known ones that it selects."""
+    named = (selector for selector in check.vantages or () if "=" not in selector)
+    return frozenset([*named, *(name for name, beat in known.items() if probes(check, name, beat.labels))])
+
+
+def is_fresh(beat: Heartbeat, now: float) -> bool:
+    """Is this heartbeat young enough for its vantage to count? now: seconds since the epoch by Redis's clock."""
+    return now - beat.time <= HEARTBEAT_LIMIT
+
+
+def is_reporting(beat: Heartbeat, now: float) -> bool:
+    """Do the verdicts of the vantage of this heartbeat count, but for overdue targets?"""
+    return is_fresh(beat, now) and not beat.suspended
 
 
 def reporting_vantages(
     check: HealthCheck, target: str, heartbeats: Mapping[str, Heartbeat], now: float
 ) -> frozenset[str]:
-    """Those whose heartbeat is fresh and does not list the target as overdue."""
+    """Those whose heartbeat is fresh, that are not suspended, and for which the target is not overdue."""
     return frozenset(
         name
         for name in configured_vantages(check, heartbeats)
-        if (beat := heartbeats.get(name)) and now - beat.time <= HEARTBEAT_LIMIT and target not in beat.overdue
+        if (beat := heartbeats.get(name)) and is_reporting(beat, now) and target not in beat.overdue
     )
 
 
@@ -104,10 +130,64 @@ def down_reason(judgement: Judgement, verdicts: Mapping[str, VantageVerdict]) ->
 
 
 def stale_reason(check: HealthCheck, heartbeats: Mapping[str, Heartbeat], now: float) -> str | None:
-    """Why states of a check are frozen; None where enough vantages report."""
+    """Why states of a check are frozen, all of them or those of some targets; None where enough vantages report."""
+    configured = configured_vantages(check, heartbeats)
+    needed = needed_vantages(check, len(configured))
     reporting = reporting_vantages(check, "", heartbeats, now)
-    needed = needed_vantages(check, len(configured_vantages(check, heartbeats)))
-    if len(reporting) >= needed:
-        return None
-    named = f" ({', '.join(sorted(reporting))})" if reporting else ""
-    return f"{len(reporting)} of {needed} needed vantages report{named}"
+    if len(reporting) < needed:
+        silent = [f"{name} {_silence(heartbeats.get(name), now)}" for name in sorted(configured - reporting)]
+        named = f": {', '.join(silent)}" if silent else ""
+        return f"{len(reporting)} of {needed} needed vantages report{named}"[:1000]
+    overdue: dict[str, int] = {}
+    for name in reporting:
+        for target in heartbeats[name].overdue:
+            if target.startswith(f"{check.id}|"):
+                overdue[target] = overdue.get(target, 0) + 1
+    frozen = sum(len(reporting) - silent < needed for silent in overdue.values())
+    return f"of {frozen} targets fewer than {needed} vantages know the state: probes are overdue" if frozen else None
+
+
+def _silence(beat: Heartbeat | None, now: float) -> str:
+    if beat is None:
+        return "was never seen"
+    if not is_fresh(beat, now):
+        return f"is silent since {rfc3339(beat.time)}"
+    return f"is suspended ({beat.suspended})"
+
+
+def suspensions(
+    previous: Mapping[str, str],
+    heartbeats: Mapping[str, Heartbeat],
+    verdicts: Mapping[str, Mapping[str, VantageVerdict]],
+    now: float,
+) -> dict[str, str]:
+    """The vantages whose verdicts do not count since they see everything down while another sees some of it up.
+
+    previous: the suspensions so far. verdicts: by vantage, then by target. Returns the reasons by vantage. What a
+    vantage says of itself (`Heartbeat.suspended`) is no part of this. One whose reference target answers is not
+    suspended: its network works. A suspension ends when the vantage sees something up, or another one sees the same
+    down; that others leave does not end it, so that their leaving changes no state.
+    """
+    found: dict[str, str] = {}
+    speaking = [name for name, beat in heartbeats.items() if is_reporting(beat, now)]
+    for name, beat in heartbeats.items():
+        held, silent = verdicts.get(name, {}), frozenset(beat.overdue)
+        if beat.reference or len(heartbeats) == 1 or any(v.up and key not in silent for key, v in held.items()):
+            continue
+        down = held.keys() - silent
+        if len(down) < LEAST_SUSPENDED:
+            continue
+        seen = {other: _seen_up(down, verdicts.get(other, {})) for other in speaking if other != name}
+        contrary = {other: up for other, up in seen.items() if up}
+        if contrary:
+            told = ", ".join(f"{other} sees {up} up" for other, up in sorted(contrary.items()))
+            found[name] = f"sees all {len(down)} targets down, of which {told}"[:1000]
+        elif name in previous and all(up is None for up in seen.values()):
+            found[name] = previous[name]
+    return found
+
+
+def _seen_up(targets: Collection[str], verdicts: Mapping[str, VantageVerdict]) -> int | None:
+    """How many of `targets` another vantage sees up; None where it has no verdict on any."""
+    common = [verdicts[target].up for target in targets if target in verdicts]
+    return sum(common) if common else None

@@ -108,8 +108,6 @@ STRATEGIES: Final[Mapping[Strategy, Select]] = {
 
 def select(pool: Pool, candidates: Sequence[Address], client: Network, random: Random) -> Sequence[Address]:
     """The addresses of `pool` that one answer holds, from `candidates`: at least one where there is one."""
-    if not candidates:
-        return ()
     limit = 1 if pool.type == "domain" else pool.max_answers
     return STRATEGIES[pool.strategy](candidates, limit, client, random)
 

@@ -60,10 +60,11 @@ def decide(
     """
     state = previous or PolicyState(set=sets[0].name, since=now, reason="first decision")
     names = [view.name for view in sets]
-    if state.set not in names:
-        state = PolicyState(set=sets[0].name, since=now, reason=f"set {state.set} is gone", previous=state.set)
     if command.pinned in names:
         return Decision(_switched(state, command.pinned, _pin_reason(command), now))
+    if state.set not in names:
+        chosen = next((view for view in sets if view.available), sets[0])
+        state = _switched(state, chosen.name, f"set {state.set} is gone", now)
     current = names.index(state.set)
     if not sets[current].available:
         return Decision(_failed_over(sets, state, current, now))

@@ -5,10 +5,12 @@ The snapshot is never taken away: while Redis is gone, or is another store, the 
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -25,17 +27,23 @@ from pdns_gtm_backend.store.repository import (
     unavailable_reason,
 )
 from pdns_gtm_backend.store.serving import Serving, prepare
-from pdns_gtm_backend.store.snapshot import Change, empty
+from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, empty
 from pdns_gtm_backend.store.vantages import stream_entries
 
 log = logging.getLogger(__name__)
 
 BLOCK_MILLISECONDS: Final = 300
 RETRY_SECONDS: Final = 0.2
-SAVE_SECONDS: Final = 5.0
+VERIFY_SECONDS: Final = 1.0
+"""How often the store is asked whether it still is the one that is followed, however much its feed brings."""
+GAP_SECONDS: Final = 1.0
+GAP_SHARE: Final = 5
+"""After a whole reload the next gap waits so long, or so many times what the reload took: broken entries in the feed
+must not keep a processor busy."""
 BATCH: Final = 500
 
 State = Literal["starting", "following", "disconnected", "foreign", "newer"]
+Entries = Sequence[tuple[str, dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,36 +64,30 @@ class _Gap(Exception):
     """The feed does not continue where the snapshot ends."""
 
 
+class _Elsewhere(Exception):
+    """What Redis holds is not the history that the snapshot belongs to."""
+
+
 class Follower:
     """Holds the serving state of this process.
 
-    listeners are called after the new state is visible. path: where the snapshot is kept on disk; None = nowhere.
+    listeners are called after the new state is visible, each change once and in order. path: where the snapshot is kept
+    on disk; None = nowhere.
     """
 
     def __init__(self, client: Client, path: Path | None = None, listeners: Sequence[Listener] = ()) -> None:
         self.repository = Repository(client)
         self.listeners = list(listeners)
-        self._path = path
         self._changed = threading.Condition()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
-        self._saved_revision = -1
-        self._save_after = 0.0
+        self._cursor = ""
+        self._verify_at = self._gap_allowed_at = 0.0
         self.status = Status("starting", "", time.time())
-        self.serving = self._from_disk()
-
-    def _from_disk(self) -> Serving:
-        if self._path is None:
-            return prepare(empty())
-        try:
-            snapshot = disk.load(self._path)
-        except (disk.BrokenSnapshot, OSError) as error:
-            log.error("snapshot on disk refused: %s", error, extra={"event": "snapshot.refused"})
-            return prepare(empty())
-        if snapshot is None:
-            return prepare(empty())
-        self._saved_revision = snapshot.revision
-        return prepare(snapshot)
+        with _long_lived():
+            snapshot = None if path is None else _from_disk(path)
+            self.serving = prepare(snapshot or empty())
+        self._saver = None if path is None else disk.Saver(path, snapshot)
 
     @property
     def loaded(self) -> bool:
@@ -95,13 +97,16 @@ class Follower:
     def start(self) -> None:
         """Begin to follow."""
         self._thread.start()
+        if self._saver is not None:
+            self._saver.start()
 
     def stop(self) -> None:
         """Stop following and save the snapshot."""
         self._stopping.set()
         if self._thread.is_alive():
             self._thread.join(timeout=3)
-        self._save(force=True)
+        if self._saver is not None:
+            self._saver.stop()
 
     def wait_for(self, revision: int, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the snapshot holds `revision`."""
@@ -118,118 +123,162 @@ class Follower:
             try:
                 if self._resume():
                     self._follow()
+            except _Elsewhere as error:
+                log.warning("store: %s", error, extra={"event": "store.elsewhere"})
             except NewerSchema as error:
                 self._say("newer", str(error))
             except RedisError as error:
                 self._say("disconnected", unavailable_reason(error))
             except Exception as error:
-                log.exception("following the store failed", extra={"event": "store.failed"})
-                self._say("disconnected", repr(error))
-            self._save()
+                if self._say("disconnected", repr(error)):
+                    log.exception("following the store failed", extra={"event": "store.failed"})
             self._stopping.wait(RETRY_SECONDS)
 
     def _resume(self) -> bool:
         """Make sure that the feed can be followed from the snapshot; False where the store is not ours."""
-        repository = self.repository
-        held = self.serving.snapshot.position
-        store_id = repository.client.get(keys.STORE_ID)
-        if store_id is None and not held.store_id:
-            store_id = repository.identify()
-        if held.store_id and store_id != held.store_id:
-            found = f"store {store_id!s}" if store_id else "no store"
-            self._say("foreign", f"Redis holds {found}, the snapshot is of store {held.store_id}: it is held")
+        held, found = self.serving.snapshot.position, self.repository.position()
+        if not found.store_id and not held.store_id:
+            found = replace(found, store_id=self.repository.identify())
+        if held.store_id and found.store_id != held.store_id:
+            other = f"store {found.store_id}" if found.store_id else "no store"
+            self._say("foreign", f"Redis holds {other}, the snapshot is of store {held.store_id}: it is held")
             return False
-        if not held.store_id or repository.replication_id() != held.replication_id or self._revision() < held.revision:
-            self._reload()
+        if reason := _departure(held, found):
+            self._reload(reason)
+        else:
+            self._cursor = f"{held.revision}-0"
         self._say("following", "")
         return True
 
-    def _reload(self) -> None:
-        loaded = self.repository.load()
-        snapshot = parse(loaded)
-        for (kind, identifier), reason in snapshot.problems.items():
-            log.error("%s %s in the store is broken: %s", kind, identifier, reason, extra={"event": "store.broken"})
-        self._publish(prepare(snapshot), None)
+    def _reload(self, reason: str) -> None:
+        began = time.monotonic()
+        held, loaded = self.serving.snapshot, self.repository.load()
+        if held.position.store_id not in ("", loaded.position.store_id) or not loaded.position.store_id:
+            raise _Elsewhere("another store took its place while it was loaded")
+        with _long_lived():
+            snapshot = parse(loaded, held)
+            serving = prepare(snapshot)
+        log.info("store: loaded revision %d: %s", snapshot.revision, reason, extra={"event": "store.loaded"})
+        for (kind, identifier), problem in snapshot.problems.items():
+            log.error("%s %s in the store is broken: %s", kind, identifier, problem, extra={"event": "store.broken"})
+        self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=_entry_order)
+        self._publish(serving, None)
         self.status = replace(self.status, reloads=self.status.reloads + 1)
-
-    def _revision(self) -> int:
-        return int(str(self.repository.client.get(keys.REVISION) or 0))
+        now = time.monotonic()
+        self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
+            found = self._read(BLOCK_MILLISECONDS)
             try:
-                found = self._read(BLOCK_MILLISECONDS) or self._missed()
+                if not found or time.monotonic() >= self._verify_at:
+                    found = self._verified(found)
                 if found:
                     self._apply(found)
-            except _Gap:
-                self._reload()
-            self._save()
+            except _Gap as gap:
+                self._stopping.wait(max(0.0, self._gap_allowed_at - time.monotonic()))
+                self._reload(str(gap))
 
-    def _read(self, block: int | None) -> Sequence[tuple[str, dict[str, str]]]:
-        position = f"{self.serving.snapshot.revision}-0"
-        reply: Any = self.repository.client.xread({keys.CHANGES: position}, count=BATCH, block=block)
+    def _read(self, block: int | None) -> Entries:
+        reply: Any = self.repository.client.xread({keys.CHANGES: self._cursor}, count=BATCH, block=block)
         return stream_entries(reply)
 
-    def _missed(self) -> Sequence[tuple[str, dict[str, str]]]:
-        """Nothing came for a while: has the store lost its identity, or a revision that its feed no longer holds?"""
-        store_id, revision = self.repository.client.mget(keys.STORE_ID, keys.REVISION)
-        if store_id != self.serving.snapshot.position.store_id:
-            raise RedisError("the store has lost its id")
-        if int(revision or 0) == self.serving.snapshot.revision:
-            return ()
+    def _verified(self, found: Entries) -> Entries:
+        """`found`, or what came since, if the store is still what is followed and its feed holds what is missing."""
+        held, at = self.serving.snapshot.position, self.repository.position()
+        if reason := _departure(held, at):
+            raise _Elsewhere(reason)
+        self._verify_at = time.monotonic() + VERIFY_SECONDS
+        if found or at.revision == held.revision:
+            return found
         found = self._read(None)
         if not found:
-            raise _Gap
+            raise _Gap(f"the feed has nothing after revision {held.revision}, the store is at {at.revision}")
         return found
 
-    def _apply(self, found: Sequence[tuple[str, dict[str, str]]]) -> None:
+    def _apply(self, found: Entries) -> None:
         serving = self.serving
         snapshot, changes = serving.snapshot, list[Change]()
         for identifier, fields in found:
-            revision = int(identifier.partition("-")[0])
-            if fields.get("previous") != str(snapshot.revision):
-                raise _Gap
-            try:
-                listed, problems = parse_change(fields["change"])
-            except (ValueError, KeyError, TypeError):
-                raise _Gap from None
-            position = replace(snapshot.position, revision=revision)
-            snapshot = snapshot.changed(listed, position, configuration=fields.get("configuration") == "1")
-            snapshot = snapshot.with_problems(problems)
-            for (kind, name), reason in problems.items():
-                log.error("%s %s in the feed is broken: %s", kind, name, reason, extra={"event": "store.broken"})
+            snapshot, listed = _patched(snapshot, identifier, fields)
             changes += listed
+        self._cursor = found[-1][0]
         self._publish(serving.changed(snapshot, changes), changes)
 
     def _publish(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         with self._changed:
             self.serving = serving
             self._changed.notify_all()
+        if self._saver is not None:
+            self._saver.offer(serving.snapshot)
         for listener in self.listeners:
-            listener(serving, changes)
+            try:
+                listener(serving, changes)
+            except Exception:
+                log.exception("a listener of the store failed", extra={"event": "store.listener-failed"})
 
-    def _say(self, state: State, detail: str) -> None:
+    def _say(self, state: State, detail: str) -> bool:
+        """Note how the follower stands; was that news?"""
         if (state, detail) == (self.status.state, self.status.detail):
-            return
+            return False
         level = logging.INFO if state == "following" else logging.WARNING
         log.log(level, "store: %s %s", state, detail, extra={"event": f"store.{state}"})
         with self._changed:
             self.status = replace(self.status, state=state, detail=detail, since=time.time())
             self._changed.notify_all()
+        return True
 
-    def _save(self, *, force: bool = False) -> None:
-        """Save the snapshot where it has changed; not more often than its own cost allows."""
-        snapshot = self.serving.snapshot
-        if self._path is None or not snapshot.position.store_id or snapshot.revision == self._saved_revision:
-            return
-        began = time.monotonic()
-        if began < self._save_after and not force:
-            return
-        try:
-            disk.save(snapshot, self._path)
-        except OSError as error:
-            log.error("the snapshot cannot be saved: %s", error, extra={"event": "snapshot.unsaved"})
-        else:
-            self._saved_revision = snapshot.revision
-        took = time.monotonic() - began
-        self._save_after = began + max(SAVE_SECONDS, 20 * took)
+
+@contextmanager
+def _long_lived() -> Iterator[None]:
+    """Keeps the cyclic garbage collector from what is built inside, now and later: a whole snapshot holds a million
+    objects and no cycles, and each pass over them would stop every thread for most of a second.
+    """
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        if collecting:
+            gc.enable()
+
+
+def _from_disk(path: Path) -> Snapshot | None:
+    try:
+        return disk.load(path)
+    except (disk.BrokenSnapshot, OSError) as error:
+        log.error("snapshot on disk refused: %s", error, extra={"event": "snapshot.refused"})
+        return None
+
+
+def _departure(held: Position, found: Position) -> str | None:
+    """Why what a store has now does not continue a snapshot's history; None where it does."""
+    if found.store_id != held.store_id:
+        return "nothing was loaded yet" if not held.store_id else f"Redis holds store {found.store_id or 'without id'}"
+    if found.replication_id != held.replication_id:
+        return "the master began another history (restart or failover)"
+    if found.revision < held.revision:
+        return f"the store went back from revision {held.revision} to {found.revision}"
+    return None
+
+
+def _patched(snapshot: Snapshot, identifier: str, fields: dict[str, str]) -> tuple[Snapshot, Sequence[Change]]:
+    """The snapshot after one entry of the feed, and the changes in it. Raises _Gap where it does not follow."""
+    if fields.get("previous") != str(snapshot.revision) or _entry_order(identifier)[1]:
+        raise _Gap(f"entry {identifier} of the feed does not follow revision {snapshot.revision}")
+    try:
+        changes, problems = parse_change(fields["change"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise _Gap(f"entry {identifier} of the feed cannot be read: {error}") from None
+    for (kind, name), reason in problems.items():
+        log.error("%s %s in the feed is broken: %s", kind, name, reason, extra={"event": "store.broken"})
+    position = replace(snapshot.position, revision=_entry_order(identifier)[0])
+    after = snapshot.changed(changes, position, configuration=fields.get("configuration") == "1")
+    return after.with_problems(problems), changes
+
+
+def _entry_order(identifier: str) -> tuple[int, int]:
+    """The two numbers of a stream entry's id."""
+    first, _, second = identifier.partition("-")
+    return int(first), int(second)

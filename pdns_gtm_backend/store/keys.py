@@ -18,6 +18,9 @@ ZONE_NUMBER: Final = PREFIX + "zone-number"
 LEADER: Final = PREFIX + "leader"
 VERDICT_FEED: Final = PREFIX + "verdict-feed"
 VERDICTS_DECIDED: Final = PREFIX + "verdicts-decided"
+VERDICTS_WAITING: Final = PREFIX + "verdicts-waiting"
+LEADERSHIP: Final = PREFIX + "leadership"
+SUSPENSIONS: Final = PREFIX + "suspensions"
 HEARTBEATS: Final = PREFIX + "heartbeats"
 
 
@@ -34,6 +37,16 @@ def verdicts(vantage: str) -> str:
 def vantage_lease(vantage: str) -> str:
     """Lease of a vantage's name."""
     return PREFIX + "vantage-lease:" + vantage
+
+
+def vantage_requests(vantage: str) -> str:
+    """List of what a vantage is asked."""
+    return PREFIX + "requests:" + vantage
+
+
+def vantage_reply(request: str) -> str:
+    """List of the replies to a request."""
+    return PREFIX + "reply:" + request
 
 
 def version_field(kind: str, identifier: str) -> str:

@@ -6,22 +6,34 @@ from typing import Final
 from pdns_gtm_backend.store import scripts
 from pdns_gtm_backend.store.connection import Client
 
-LEASE_MILLISECONDS: Final = 2500
-RENEW_SECONDS: Final = 0.6
+LEASE_MILLISECONDS: Final = 2000
+RENEW_SECONDS: Final = 0.5
+TAKEN: Final = 2
 
 
 class Lease:
-    """A key that holds this process's token while the lease is ours."""
+    """A key that holds this process's token while the lease is ours.
+
+    token: another one each time that the lease is taken, so that a write of an earlier holding that is still under way
+    (a Redis that was frozen carries it out later) is refused.
+    """
 
     def __init__(self, client: Client, key: str) -> None:
-        self.token: Final = secrets.token_hex(16)
+        self.token = self._next = secrets.token_hex(16)
         self._key = key
         self._renew = client.register_script(scripts.RENEW_LEASE)
         self._drop = client.register_script(scripts.DROP_LEASE)
 
-    def hold(self) -> bool:
-        """Take or renew it; False where another holds it. Raises RedisError."""
-        return bool(self._renew(keys=[self._key], args=[self.token, LEASE_MILLISECONDS]))
+    def hold(self, *, anew: bool = False) -> bool:
+        """Take or renew it; False where another holds it. Raises RedisError.
+
+        anew: take it with another token even where it is ours: nothing that was sent before counts any more.
+        """
+        # Kept until it is known to be taken: an attempt without an answer may have taken the lease with it.
+        outcome = self._renew(keys=[self._key], args=[self.token, self._next, LEASE_MILLISECONDS, int(anew)])
+        if outcome == TAKEN:
+            self.token, self._next = self._next, secrets.token_hex(16)
+        return bool(outcome)
 
     def drop(self) -> None:
         """Give it back, so that another can have it at once. Raises RedisError."""

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
 
+from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, kinds, scripts
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
@@ -20,7 +21,10 @@ KEPT_AUDIT: Final = 50_000
 
 
 class StoreUnavailable(Exception):
-    """Redis is gone, slow, full or read-only: nothing was written; it may work again by itself."""
+    """Redis is gone, slow, full, read-only or damaged: nothing is known to be written; it may work again by itself.
+
+    After a time-out or a lost connection Redis may have carried the write out, or may yet do so.
+    """
 
 
 class Conflict(Exception):
@@ -55,12 +59,13 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Everything, as read at once: the raw documents by kind."""
+    """Everything, as read at once: the raw documents by kind. newest: the id of the last entry of the feed."""
 
     position: Position
     configuration_revision: int
     documents: Mapping[str, Mapping[str, str]]
     versions: Mapping[str, str]
+    newest: str = "0-0"
 
 
 class Repository:
@@ -73,27 +78,28 @@ class Repository:
     def commit(self, commit: Commit, store_id: str) -> int:
         """Write all or nothing; returns the new revision. Raises Conflict or StoreUnavailable."""
         texts = [(c, "" if c.value is None else kinds.encode(c.kind, c.value)) for c in commit.changes]
-        change = (
-            "[" + ",".join(f"[{json.dumps(c.kind)},{json.dumps(c.id)},{text or 'null'}]" for c, text in texts) + "]"
-        )
         arguments: list[str | int] = [
             store_id,
             commit.lease or "",
             "" if commit.configuration_revision is None else commit.configuration_revision,
-            change,
+            json.dumps([(c.kind, c.id, text) for c, text in texts], ensure_ascii=False, separators=(",", ":")),
             "" if commit.audit is None else json.dumps(commit.audit),
             KEPT_CHANGES,
             KEPT_EVENTS,
             KEPT_AUDIT,
             len(commit.preconditions),
         ]
-        for (kind, identifier), version in commit.preconditions.items():
-            arguments += [keys.version_field(kind, identifier), version]
+        for (kind, identifier), expected in commit.preconditions.items():
+            arguments += [keys.version_field(kind, identifier), expected]
         arguments.append(len(commit.events))
         arguments += [json.dumps(event) for event in commit.events]
+        names = list(_COMMIT_KEYS)
+        written = dict.fromkeys(c.kind for c in commit.changes)
+        numbers = {kind: number for number, kind in enumerate(written, len(names) + 1)}
+        names += [keys.documents(kind) for kind in numbers]
         for c, text in texts:
-            arguments += [c.id, text, keys.version_field(c.kind, c.id) if versioned(c.kind) else ""]
-        names = [*_COMMIT_KEYS, *(keys.documents(c.kind) for c in commit.changes)]
+            version = keys.version_field(c.kind, c.id) if kinds.versioned(c.kind) else ""
+            arguments += [numbers[c.kind], c.id, text, version]
         try:
             done, *rest = self._commit(keys=names, args=arguments)
         except RedisError as error:
@@ -103,21 +109,33 @@ class Repository:
         return int(rest[0])
 
     def load(self) -> Loaded:
-        """Everything at one revision. Raises RedisError."""
+        """Everything at one revision. Raises RedisError or NewerSchema."""
         pipe = self.client.pipeline(transaction=True)
-        pipe.mget(keys.STORE_ID, keys.REVISION, keys.CONFIGURATION_REVISION, keys.SCHEMA)
+        self._ask_position(pipe)
+        pipe.get(keys.CONFIGURATION_REVISION)
+        pipe.xrevrange(keys.CHANGES, count=1)
         pipe.hgetall(keys.VERSIONS)
         for kind in kinds.KINDS:
             pipe.hgetall(keys.documents(kind))
-        (store_id, revision, configuration, schema), versions, *documents = pipe.execute()
-        if schema is not None and int(schema) > keys.SCHEMA_VERSION:
-            raise NewerSchema(int(schema))
-        position = Position(store_id or "", self.replication_id(), int(revision or 0))
-        return Loaded(position, int(configuration or 0), dict(zip(kinds.KINDS, documents, strict=True)), versions)
+        numbers, replication, configuration, newest, versions, *documents = pipe.execute()
+        return Loaded(
+            _position(numbers, replication),
+            _number(keys.CONFIGURATION_REVISION, configuration),
+            dict(zip(kinds.KINDS, documents, strict=True)),
+            versions,
+            newest[0][0] if newest else "0-0",
+        )
 
-    def replication_id(self) -> str:
-        """The id of the master's history (INFO replication, master_replid)."""
-        return str(self.client.info("replication").get("master_replid", ""))
+    def position(self) -> Position:
+        """Where the store is now; its id is "" where it has none. Raises RedisError or NewerSchema."""
+        pipe = self.client.pipeline(transaction=True)
+        self._ask_position(pipe)
+        numbers, replication = pipe.execute()
+        return _position(numbers, replication)
+
+    def _ask_position(self, pipe: Any) -> None:
+        pipe.mget(keys.STORE_ID, keys.REVISION, keys.SCHEMA)
+        pipe.info("replication")
 
     def identify(self) -> str:
         """The id of this store, made where there is none yet. Raises RedisError."""
@@ -152,32 +170,53 @@ _COMMIT_KEYS: Final = (
 )
 
 
-def versioned(kind: str) -> bool:
-    """Does a document of this kind have a version (and so an ETag)?"""
-    return kinds.KINDS[kind].configuration or kind == kinds.OVERRIDES
+def _position(numbers: Sequence[str | None], replication: Mapping[str, Any]) -> Position:
+    """From the store's id, its revision and its schema, and the id of the master's history (master_replid)."""
+    store_id, revision, schema = numbers
+    if _number(keys.SCHEMA, schema) > keys.SCHEMA_VERSION:
+        raise NewerSchema(_number(keys.SCHEMA, schema))
+    return Position(store_id or "", str(replication.get("master_replid", "")), _number(keys.REVISION, revision))
+
+
+def _number(name: str, text: str | None) -> int:
+    if text is None:
+        return 0
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise InvalidResponse(f"the store is damaged: {name} holds {shown(text)}, no number")
+    return int(text)
 
 
 def unavailable_reason(error: RedisError) -> str:
     """One sentence for an operator."""
     text = str(error)
-    if isinstance(error, ResponseError) and text.startswith("OOM"):
+    if isinstance(error, OutOfMemoryError):
         return "Redis is full (maxmemory with noeviction): nothing can be written until memory is freed"
-    if isinstance(error, ResponseError) and text.startswith("READONLY"):
+    if isinstance(error, ReadOnlyError):
         return "this Redis is a read-only replica"
+    if text.startswith("NOREPLICAS"):
+        return "Redis has fewer replicas connected than min-replicas-to-write asks for: nothing can be written"
+    if text.startswith("MISCONF"):
+        return "Redis cannot save to its disk and takes no writes (stop-writes-on-bgsave-error)"
     return text or type(error).__name__
 
 
-def parse(loaded: Loaded) -> Snapshot:
-    """The snapshot of what was loaded; documents that are none are left out and named in `problems`."""
+def parse(loaded: Loaded, held: Snapshot | None = None) -> Snapshot:
+    """The snapshot of what was loaded; documents that are none are named in `problems`.
+
+    In their place stays what `held`, an earlier snapshot of the same store, has; without it they are left out.
+    """
+    same = held if held is not None and held.position.store_id == loaded.position.store_id else None
     documents: dict[str, dict[str, Any]] = {}
     problems: dict[tuple[str, str], str] = {}
-    for kind, held in loaded.documents.items():
+    for kind, texts in loaded.documents.items():
         values = documents.setdefault(kind, {})
-        for identifier, text in held.items():
+        for identifier, text in texts.items():
             try:
-                values[identifier] = kinds.decode(kind, text)
+                values[identifier] = kinds.decode_stored(kind, identifier, text)
             except kinds.BrokenDocument as error:
                 problems[kind, identifier] = str(error)
+                if same is not None and identifier in same.documents[kind]:
+                    values[identifier] = same.documents[kind][identifier]
     return build(loaded.position, loaded.configuration_revision, documents, parse_versions(loaded.versions), problems)
 
 
@@ -186,24 +225,28 @@ def parse_versions(fields: Mapping[str, str]) -> dict[tuple[str, str], int]:
     found = {}
     for name, text in fields.items():
         kind, _, identifier = name.partition("/")
-        if kind in kinds.KINDS and text.isdecimal():
+        if kind in kinds.KINDS and text.isascii() and text.isdecimal() and len(text) < 20:
             found[kind, identifier] = int(text)
     return found
 
 
 def parse_change(text: str) -> tuple[list[Change], dict[tuple[str, str], str]]:
-    """The changes of one entry of the feed, and what of it could not be read.
+    """The changes of one entry of the feed (a list of kind, id, and JSON or ""), and what of it could not be read.
 
-    A broken document is no change: what was there before stays. Raises ValueError where the entry itself is broken.
+    A broken document is no change: what was there before stays. Raises ValueError or TypeError where the entry itself
+    is broken.
     """
     changes: list[Change] = []
     problems: dict[tuple[str, str], str] = {}
-    for item in json.loads(text):
-        kind, identifier, value = item
-        if kind not in kinds.KINDS or not isinstance(identifier, str):
-            raise ValueError(f"unknown kind of document {kind!r}")
+    try:
+        items = json.loads(text)
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    for kind, identifier, document_text in items:
+        if kind not in kinds.KINDS or not isinstance(identifier, str) or not isinstance(document_text, str):
+            raise ValueError(f"is no change of a document: {shown([kind, identifier])}")
         try:
-            document = None if value is None else kinds.decode(kind, json.dumps(value))
+            document = kinds.decode_stored(kind, identifier, document_text) if document_text else None
         except kinds.BrokenDocument as error:
             problems[kind, identifier] = str(error)
             continue

@@ -10,7 +10,6 @@ from immutables import Map
 from pdns_gtm_backend.domain.answer import ServedInstance, serve
 from pdns_gtm_backend.domain.availability import PoolView, view_pool
 from pdns_gtm_backend.domain.override import Override
-from pdns_gtm_backend.domain.pool import Pool
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
 
@@ -49,33 +48,35 @@ def touched(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> tup
 
 
 def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: set[str]) -> Map[str, PoolView]:
-    overrides = tuple(snapshot.overrides.values())
     mutation = views.mutate()
     for name in names:
         pool = snapshot.pools.get(name)
         if pool is not None:
-            mutation[name] = view_pool(pool, snapshot.target_states, overrides)
+            mutation[name] = view_pool(pool, snapshot.target_states, snapshot.overrides_on_pool(pool))
         else:
             mutation.pop(name, None)
     return mutation.finish()
 
 
 def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], changed: set[str]) -> Serving:
-    overrides = tuple(snapshot.overrides.values())
-    served = {
-        name: serve(snapshot.instances[name], snapshot.lines, pools.get, snapshot.policy_states, overrides)
-        for name in changed
-        if name in snapshot.instances
-    }
-    names, instances = before.names.mutate(), before.instances.mutate()
+    instances = before.instances.mutate()
+    owned: set[str] = set()
     for name in changed:
         old = instances.pop(name, None)
-        for owned in old.instance.owned_names() if old else ():
-            names.pop(owned, None)
-    for name, view in served.items():
-        instances[name] = view
-        names.update(dict.fromkeys(view.instance.owned_names(), view))
-    return Serving(snapshot, pools, instances.finish(), names.finish())
+        owned.update(old.instance.owned_names() if old else ())
+        instance = snapshot.instances.get(name)
+        if instance is not None:
+            overrides = snapshot.overrides_on_instance(name)
+            instances[name] = serve(instance, snapshot.lines, pools.get, snapshot.policy_states, overrides)
+            owned.update(instance.owned_names())
+    served, names = instances.finish(), before.names.mutate()
+    for name in owned:
+        owner = snapshot.name_owner(name)
+        if owner is None:
+            names.pop(name, None)
+        else:
+            names[name] = served[owner]
+    return Serving(snapshot, pools, served, names.finish())
 
 
 def _touched_pools(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> Iterator[str]:
@@ -102,13 +103,10 @@ def _pools_of_override(snapshot: Snapshot, override: Override | None) -> Iterato
     if override.selector.pool is not None:
         yield override.selector.pool
         return
-    for name, pool in snapshot.pools.items():
-        if _selects_any(override, pool):
-            yield name
-
-
-def _selects_any(override: Override, pool: Pool) -> bool:
-    return any(override.selector.selects(pool.id, address) for address in pool.addresses)
+    if override.selector.address is not None:
+        yield from snapshot.pools_with_address(override.selector.address)
+    elif override.selector.label is not None:
+        yield from snapshot.pools_with_label(override.selector.label)
 
 
 def _touched_instances(

@@ -12,15 +12,20 @@ from pdns_gtm_backend.domain.configuration import line_users
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.line import Line
-from pdns_gtm_backend.domain.override import Override
-from pdns_gtm_backend.domain.pool import Pool
+from pdns_gtm_backend.domain.override import Override, Selector
+from pdns_gtm_backend.domain.pool import Address, Pool
 from pdns_gtm_backend.domain.state import PolicyState, TargetState
 from pdns_gtm_backend.domain.zone import RRset, Zone
 from pdns_gtm_backend.store import kinds
 
-NO_MEMBERS: Final[frozenset[str]] = frozenset()
-Index = Map[str, frozenset[str]]
-INDEXES: Final = ("instance-names", "names", "pool-users", "line-users", "check-users", "address-pools", "static")
+Members = Map[str, None]
+"""A set of ids; one more or less costs the same, however many there are."""
+Index = Map[str, Members]
+NO_MEMBERS: Final[Members] = Map()
+INDEXES: Final = (
+    *("instance-names", "names", "pool-users", "line-users", "check-users", "static"),
+    *("address-pools", "label-pools", "overrides"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +108,7 @@ class Snapshot:
 
     def members(self, index: str, key: str) -> frozenset[str]:
         """What an index holds under a key."""
-        return self.indexes[index].get(key, NO_MEMBERS)
+        return frozenset(self.indexes[index].get(key, NO_MEMBERS))
 
     def instance_named(self, name: str) -> str | None:
         return min(self.members("instance-names", name), default=None)
@@ -123,6 +128,29 @@ class Snapshot:
     def pools_with_address(self, address: str) -> frozenset[str]:
         """Ids of the pools that hold an address."""
         return self.members("address-pools", address)
+
+    def pools_with_label(self, label: str) -> frozenset[str]:
+        """Ids of the pools that hold an address with a label, written `key=value`."""
+        return self.members("label-pools", label)
+
+    def overrides_on_pool(self, pool: Pool) -> tuple[Override, ...]:
+        """The overrides whose selector can select an address of `pool`."""
+        if not self.overrides:
+            return ()
+        scopes = {f"pool|{pool.id}"}
+        for address in pool.addresses:
+            scopes.add(f"address|{address.address}")
+            scopes.update(f"label|{label}" for label in labels_of(address))
+        return self._overrides(scopes)
+
+    def overrides_on_instance(self, instance: str) -> tuple[Override, ...]:
+        """The overrides on policies of an instance."""
+        return self._overrides((f"instance|{instance}",)) if self.overrides else ()
+
+    def _overrides(self, scopes: Iterable[str]) -> tuple[Override, ...]:
+        index = self.indexes["overrides"]
+        found = {identifier for scope in scopes for identifier in index.get(scope, NO_MEMBERS)}
+        return tuple(self.overrides[identifier] for identifier in sorted(found))
 
     def static_types(self, name: str) -> frozenset[str]:
         return frozenset(key.rpartition("|")[2] for key in self.members("static", name))
@@ -146,7 +174,7 @@ class Snapshot:
                 versions = versions.delete(key) if key in versions else versions
             else:
                 held = held.set(change.id, change.value)
-                if kinds.KINDS[change.kind].configuration or change.kind == kinds.OVERRIDES:
+                if kinds.versioned(change.kind):
                     versions = versions.set(key, at.revision)
             problems = problems.delete(key) if key in problems else problems
             documents = documents.set(change.kind, held)
@@ -154,8 +182,11 @@ class Snapshot:
         return Snapshot(at, revision, documents, versions, problems, indexes)
 
     def with_problems(self, found: Mapping[tuple[str, str], str]) -> Snapshot:
-        """This snapshot, with documents that could not be read named."""
-        return replace(self, problems=self.problems.update(dict(found))) if found else self
+        """This snapshot, with documents named that were written at its revision and could not be read."""
+        if not found:
+            return self
+        written = {key: self.revision for key in found if kinds.versioned(key[0])}
+        return replace(self, problems=self.problems.update(dict(found)), versions=self.versions.update(written))
 
 
 def build(
@@ -166,12 +197,12 @@ def build(
     problems: Mapping[tuple[str, str], str],
 ) -> Snapshot:
     """A snapshot of everything, made at once."""
-    collected: dict[str, dict[str, set[str]]] = {name: {} for name in INDEXES}
+    collected: dict[str, dict[str, dict[str, None]]] = {name: {} for name in INDEXES}
     for held in documents.values():
         for identifier, value in held.items():
             for index, key in entries(value):
-                collected[index].setdefault(key, set()).add(identifier)
-    indexes = {name: Map({key: frozenset(ids) for key, ids in held.items()}) for name, held in collected.items()}
+                collected[index].setdefault(key, {})[identifier] = None
+    indexes = {name: Map({key: Map(ids) for key, ids in held.items()}) for name, held in collected.items()}
     return Snapshot(
         position,
         configuration_revision,
@@ -197,17 +228,36 @@ def entries(value: Any) -> Iterator[tuple[str, str]]:
     elif isinstance(value, Pool):
         yield from (("check-users", check) for check in value.health_checks)
         yield from (("address-pools", address.address) for address in value.addresses)
+        yield from (("label-pools", label) for address in value.addresses for label in labels_of(address))
+    elif isinstance(value, Override):
+        yield "overrides", override_scope(value.selector)
     elif isinstance(value, RRset):
         yield "static", value.name
+
+
+def labels_of(address: Address) -> Iterator[str]:
+    """The labels of an address as selectors write them: `key=value`."""
+    return (f"{key}={value}" for key, value in address.labels.items())
+
+
+def override_scope(selector: Selector) -> str:
+    """The part of a selector that selects least: where an override is found by what it acts on."""
+    if selector.instance is not None:
+        return f"instance|{selector.instance}"
+    if selector.pool is not None:
+        return f"pool|{selector.pool}"
+    if selector.address is not None:
+        return f"address|{selector.address}"
+    return f"label|{selector.label}"
 
 
 def _reindexed(indexes: Map[str, Index], identifier: str, before: Any, after: Any) -> Map[str, Index]:
     old = set(entries(before)) if before is not None else set()
     new = set(entries(after)) if after is not None else set()
     for name, key in old - new:
-        left = indexes[name][key] - {identifier}
+        left = indexes[name][key].delete(identifier)
         indexes = indexes.set(name, indexes[name].set(key, left) if left else indexes[name].delete(key))
     for name, key in new - old:
         held = indexes[name].get(key, NO_MEMBERS)
-        indexes = indexes.set(name, indexes[name].set(key, held | {identifier}))
+        indexes = indexes.set(name, indexes[name].set(key, held.set(identifier, None)))
     return indexes

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pdns_gtm_backend.domain.names import identifier_error
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
+from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, scripts
 from pdns_gtm_backend.store.connection import Client
 
@@ -18,6 +22,7 @@ T = TypeVar("T")
 
 KEPT_FEED: Final = 100_000
 FEED_START: Final = "0-0"
+POSITION: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 _HEARTBEAT: Final = TypeAdapter(Heartbeat)
 _VERDICT: Final = TypeAdapter(VantageVerdict)
@@ -27,13 +32,43 @@ class LeaseLost(Exception):
     """The name of this vantage belongs to another process now."""
 
 
+class VantageInUse(Exception):
+    """A process has the name of this vantage, so that it cannot be forgotten."""
+
+
+Cause = tuple[str, str]
+"""A vantage and a target on which its verdict changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class News:
-    """A verdict of `vantage` on `target` changed. position: of this entry in the feed."""
+    """A verdict of `vantage` on `target` changed; "" where the entry could not be read. position: of it in the feed."""
 
     position: str
     vantage: str
     target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """What the leader, or the one before it, left behind.
+
+    name: of its healthd. told: the revision up to which events tell what changed. replication_id: of the history that
+    it led in.
+    """
+
+    name: str = ""
+    told: int = 0
+    replication_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What vantages say now. time: Redis's, in seconds since the epoch. verdicts: by vantage, then by target."""
+
+    time: float
+    heartbeats: Mapping[str, Heartbeat]
+    verdicts: Mapping[str, Mapping[str, VantageVerdict]]
 
 
 class Vantages:
@@ -43,7 +78,9 @@ class Vantages:
         self._client = client
         self._publish = client.register_script(scripts.PUBLISH_VERDICTS)
         self._beat = client.register_script(scripts.HEARTBEAT)
-        self._set_while_leader = client.register_script(scripts.SET_WHILE_LEADER)
+        self._note_decided = client.register_script(scripts.NOTE_DECIDED)
+        self._forget = client.register_script(scripts.FORGET_VANTAGE)
+        self._broken: dict[tuple[str, str], str] = {}
 
     def publish(self, vantage: str, token: str, verdicts: Mapping[str, VantageVerdict | None]) -> None:
         """Write verdicts by target key; None removes one. Raises LeaseLost."""
@@ -54,46 +91,150 @@ class Vantages:
         if not self._publish(keys=names, args=arguments):
             raise LeaseLost(vantage)
 
-    def beat(self, vantage: str, token: str, heartbeat: Heartbeat) -> None:
-        """Write a heartbeat with Redis's time in place of its own. Raises LeaseLost."""
+    def beat(self, vantage: str, token: str, heartbeat: Heartbeat) -> float:
+        """Write a heartbeat with Redis's time in place of its own; returns that time. Raises LeaseLost."""
         rest = _HEARTBEAT.dump_json(heartbeat, exclude={"time"}).decode().removeprefix("{")
         names = [keys.vantage_lease(vantage), keys.HEARTBEATS]
-        if not self._beat(keys=names, args=[token, vantage, rest]):
+        time = self._beat(keys=names, args=[token, vantage, rest])
+        if time is None:
             raise LeaseLost(vantage)
+        return float(time)
 
     def heartbeats(self) -> dict[str, Heartbeat]:
-        """The last heartbeat of every vantage that there ever was."""
-        return _read(self._client.hgetall(keys.HEARTBEATS), _HEARTBEAT, "heartbeat")
+        """The last heartbeat of every vantage that is not forgotten, with the leader's suspensions in it."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.hgetall(keys.HEARTBEATS)
+        pipe.hgetall(keys.SUSPENSIONS)
+        beats, suspended = pipe.execute()
+        return with_suspensions(self._beats(beats), suspended)
+
+    def _beats(self, held: Mapping[str, str]) -> dict[str, Heartbeat]:
+        return {n: beat for n, beat in self._read(held, _HEARTBEAT, "heartbeat").items() if not identifier_error(n)}
+
+    def look(self, asked: Mapping[str, Sequence[str]]) -> Look:
+        """The heartbeats, the verdicts on the targets that are asked for by vantage, and the time; at once."""
+        pipe = self._client.pipeline(transaction=False)
+        pipe.time()
+        pipe.hgetall(keys.HEARTBEATS)
+        wanted = {vantage: list(targets) for vantage, targets in asked.items() if targets}
+        for vantage, targets in wanted.items():
+            pipe.hmget(keys.verdicts(vantage), targets)
+        (seconds, microseconds), beats, *found = pipe.execute()
+        verdicts = {
+            vantage: self._held(targets, texts) for (vantage, targets), texts in zip(wanted.items(), found, strict=True)
+        }
+        return Look(seconds + microseconds / 1e6, self._beats(beats), verdicts)
+
+    def suspensions(self) -> dict[str, str]:
+        """The vantages that the leader has suspended, with the reasons."""
+        held: Any = self._client.hgetall(keys.SUSPENSIONS)
+        return dict(held)
+
+    def forget(self, vantage: str) -> bool:
+        """Remove all that is held of a vantage that is gone for good; False: it was not known. Raises VantageInUse."""
+        names = [keys.vantage_lease(vantage), keys.HEARTBEATS, keys.verdicts(vantage), keys.SUSPENSIONS]
+        known = int(self._forget(keys=names, args=[vantage]))
+        if known < 0:
+            raise VantageInUse(vantage)
+        return bool(known)
 
     def verdicts(self, vantage: str) -> dict[str, VantageVerdict]:
         """The verdicts of a vantage by target key."""
-        return _read(self._client.hgetall(keys.verdicts(vantage)), _VERDICT, "verdict")
+        return self._read(self._client.hgetall(keys.verdicts(vantage)), _VERDICT, "verdict")
 
     def verdicts_on(self, vantage: str, targets: Sequence[str]) -> dict[str, VantageVerdict]:
         """The verdicts of a vantage on some targets, those that it has."""
         if not targets:
             return {}
-        found = self._client.hmget(keys.verdicts(vantage), list(targets))
-        held = {target: text for target, text in zip(targets, found, strict=True) if text is not None}
-        return _read(held, _VERDICT, "verdict")
+        return self._held(targets, self._client.hmget(keys.verdicts(vantage), list(targets)))
+
+    def _held(self, targets: Sequence[str], texts: Any) -> dict[str, VantageVerdict]:
+        held = {target: text for target, text in zip(targets, texts, strict=True) if text is not None}
+        return self._read(held, _VERDICT, "verdict")
+
+    def _read(self, held: Any, adapter: TypeAdapter[T], what: str) -> dict[str, T]:
+        """What can be read of `held`; what cannot is named in the log, once."""
+        found: dict[str, T] = {}
+        for name, text in held.items():
+            try:
+                found[name] = adapter.validate_json(text)
+            except (ValidationError, UnicodeError, RecursionError) as error:
+                if self._broken.get((what, name)) != text:
+                    log.error("%s of %s in the store is broken: %s", what, shown(name), _first_line(error))
+                self._broken[what, name] = text
+        return found
 
     def news(self, after: str, block: int | None, count: int = 500) -> list[News]:
         """The next entries of the feed after a position, waiting up to `block` milliseconds for one."""
         reply: Any = self._client.xread({keys.VERDICT_FEED: after}, count=count, block=block)
         found = stream_entries(reply)
-        return [
-            News(position, fields["vantage"], fields["target"])
-            for position, fields in found
-            if "vantage" in fields and "target" in fields
-        ]
+        return [News(position, fields.get("vantage", ""), fields.get("target", "")) for position, fields in found]
+
+    def reaches_back_to(self, position: str) -> bool:
+        """Does the feed still hold everything after `position`?"""
+        first: Any = self._client.xrange(keys.VERDICT_FEED, count=1)
+        return not first or _ordered(first[0][0]) <= _ordered(position) or position == FEED_START
 
     def decided(self) -> str:
         """The position in the feed up to which a leader has decided."""
-        return str(self._client.get(keys.VERDICTS_DECIDED) or FEED_START)
+        held = str(self._client.get(keys.VERDICTS_DECIDED) or FEED_START)
+        if POSITION.fullmatch(held):
+            return held
+        log.error("the position of the decided verdicts in the store is broken: %s", shown(held))
+        return FEED_START
 
-    def set_decided(self, position: str, token: str) -> bool:
-        """Note that position; False where `token` is not the leader's."""
-        return bool(self._set_while_leader(keys=[keys.LEADER, keys.VERDICTS_DECIDED], args=[token, position]))
+    def waiting(self) -> frozenset[Cause]:
+        """The changes of verdicts before that position that could not be decided yet."""
+        members: Any = self._client.smembers(keys.VERDICTS_WAITING)
+        found = (member.partition("|") for member in members)
+        return frozenset((vantage, target) for vantage, _, target in found)
+
+    def leadership(self) -> Leadership:
+        """What the last leader left behind."""
+        held: Any = self._client.hgetall(keys.LEADERSHIP)
+        told = held.get("told", "0")
+        return Leadership(
+            held.get("name", ""),
+            int(told) if told.isdecimal() and len(told) < 20 else 0,
+            held.get("replication_id", ""),
+        )
+
+    def set_decided(
+        self,
+        position: str,
+        token: str,
+        *,
+        wait: Iterable[Cause] = (),
+        done: Iterable[Cause] = (),
+        suspensions: Mapping[str, str] | None = None,
+        leadership: Leadership | None = None,
+    ) -> bool:
+        """Note how far verdicts are decided; False where `token` is not the leader's.
+
+        wait, done: what was added to those that wait, and what waits no longer. suspensions, leadership: None = as
+        they are.
+        """
+        note = {
+            "wait": ["|".join(cause) for cause in wait],
+            "done": ["|".join(cause) for cause in done],
+            "suspensions": suspensions,
+            "fields": {} if leadership is None else asdict(leadership),
+        }
+        names = [keys.LEADER, keys.VERDICTS_DECIDED, keys.VERDICTS_WAITING, keys.SUSPENSIONS, keys.LEADERSHIP]
+        return bool(self._note_decided(keys=names, args=[token, position, json.dumps(note)]))
+
+
+def with_suspensions(heartbeats: Mapping[str, Heartbeat], suspended: Mapping[str, str]) -> dict[str, Heartbeat]:
+    """The heartbeats, with the reasons for which the leader has suspended vantages."""
+    return {
+        name: replace(beat, suspended=suspended[name]) if name in suspended and not beat.suspended else beat
+        for name, beat in heartbeats.items()
+    }
+
+
+def _ordered(position: str) -> tuple[int, int]:
+    milliseconds, _, sequence = position.partition("-")
+    return int(milliseconds), int(sequence or 0)
 
 
 def stream_entries(reply: Any) -> Sequence[tuple[str, dict[str, str]]]:
@@ -107,11 +248,5 @@ def stream_entries(reply: Any) -> Sequence[tuple[str, dict[str, str]]]:
     return list(listed)
 
 
-def _read(held: Any, adapter: TypeAdapter[T], what: str) -> dict[str, T]:
-    found: dict[str, T] = {}
-    for name, text in held.items():
-        try:
-            found[name] = adapter.validate_json(text)
-        except ValidationError as error:
-            log.error("%s of %s in the store is broken: %s", what, name, error.errors()[0]["msg"])
-    return found
+def _first_line(error: ValidationError | UnicodeError | RecursionError) -> str:
+    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

@@ -1,0 +1,1 @@
+"""The admin API: HTTP for what `operations` can do."""

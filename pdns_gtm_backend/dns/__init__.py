@@ -1,0 +1,1 @@
+"""The remote-backend protocol: what PowerDNS asks, answered from the snapshot."""

@@ -1,0 +1,93 @@
+"""This process's state: the store that it follows, the geo databases, and the view that answers are made from."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Final
+
+from pdns_gtm_backend.dns import zones
+from pdns_gtm_backend.dns.answers import View
+from pdns_gtm_backend.dns.authority import authority
+from pdns_gtm_backend.geo.locator import Locator
+from pdns_gtm_backend.settings import Settings
+from pdns_gtm_backend.store.connection import connect
+from pdns_gtm_backend.store.follower import Follower
+from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.snapshot import Change
+
+log = logging.getLogger(__name__)
+
+GEO_SECONDS: Final = 10.0
+"""How often the geo databases' files are looked at."""
+
+
+class NotReady(Exception):
+    """No snapshot of any store has been seen yet, neither on disk nor in Redis."""
+
+
+class Backend:
+    """Answers from the last state of the store that it saw.
+
+    Raises ValueError where a setting is wrong; the message names it.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.authority = authority(settings)
+        try:
+            client = connect(settings.store_url)
+        except ValueError as error:
+            raise ValueError(f"GTM_REDIS_URL: {error}") from None
+        self.locator = Locator(settings.geo_database, settings.geo_asn_database)
+        path = settings.var / "snapshot" / "backend.snapshot"
+        self.follower = Follower(client, path, listeners=[self._changed])
+        self._stopping = threading.Event()
+        self._geo = threading.Thread(target=self._watch_geo, name="geo", daemon=True)
+        self._view = self._whole(self.follower.serving)
+
+    def start(self) -> None:
+        """Begin to follow the store."""
+        self.follower.start()
+        self._geo.start()
+
+    def stop(self) -> None:
+        """Stop following, and save the snapshot."""
+        self._stopping.set()
+        self.follower.stop()
+
+    @property
+    def view(self) -> View:
+        """What to answer from now. Raises NotReady."""
+        view = self._view
+        if not view.serving.snapshot.position.store_id:
+            raise NotReady("there is no snapshot yet: Redis was not reached, and none is on disk")
+        return view
+
+    @property
+    def serving(self) -> Serving:
+        """The state of the store that answers are made from, empty before the first snapshot."""
+        return self._view.serving
+
+    def _whole(self, serving: Serving) -> View:
+        return View(serving, zones.build(serving, self.authority), self.locator.locate)
+
+    def _changed(self, serving: Serving, changes: Sequence[Change] | None) -> None:
+        before = self._view
+        if changes is None:
+            self._view = self._whole(serving)
+            return
+        try:
+            held = before.zones.changed(before.serving, serving, changes)
+        except Exception:
+            log.exception("zones could not be patched: made anew", extra={"event": "zones.rebuilt"})
+            self._view = self._whole(serving)
+            return
+        self._view = View(serving, held, self.locator.locate)
+
+    def _watch_geo(self) -> None:
+        while not self._stopping.wait(GEO_SECONDS):
+            try:
+                self.locator.refresh()
+            except Exception:
+                log.exception("looking at the geo databases failed", extra={"event": "geo.failed"})

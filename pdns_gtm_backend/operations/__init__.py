@@ -1,0 +1,1 @@
+"""What an operator can do, once, for every door: validate, preview, write, audit."""

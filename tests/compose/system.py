@@ -1,0 +1,239 @@
+"""The system of docker-compose.yml with all its profiles, started for tests, and what is observed of it."""
+
+import os
+import signal
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import dns.exception
+import requests
+
+from tests.compose.engine import Engine
+from tests.support.dns_client import DnsClient
+from tests.support.stack import Api
+
+EDGE_PORT: Final = 5301
+NAME_SERVER_PORTS: Final = (5300, 5302)
+ADMIN: Final = "http://127.0.0.1:8080/api/v1"
+MAINLAND: Final = "1.2.4.0/24"
+WORLD: Final = "8.8.8.0/24"
+NETWORK: Final = "172.30.54"
+ADDRESSES: Final[Mapping[str, str]] = {
+    "a1": f"{NETWORK}.11",
+    "a2": f"{NETWORK}.12",
+    "b1": f"{NETWORK}.21",
+    "b2": f"{NETWORK}.22",
+    "c1": f"{NETWORK}.31",
+}
+PROFILES: Final = "demo,edge,ha"
+DEFAULTS: Final[Mapping[str, frozenset[str]]] = {MAINLAND: frozenset({"a1", "a2"}), WORLD: frozenset({"b1", "b2"})}
+"""What each client gets while nothing is wrong."""
+
+
+def origins(addresses: Sequence[str]) -> frozenset[str]:
+    """The names of the origins at `addresses`; an address that is none stands for itself."""
+    names = {address: name for name, address in ADDRESSES.items()}
+    return frozenset(names.get(address, address) for address in addresses)
+
+
+class System:
+    """The project's containers in an engine."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.name_servers = tuple(DnsClient(port, timeout=0.5) for port in NAME_SERVER_PORTS)
+        self.direct = self.name_servers[0]
+        self.edge = DnsClient(EDGE_PORT, timeout=0.5)
+        self.cname = ""
+        self._api: Api | None = None
+
+    def up(self) -> float:
+        """Start all of it; returns the seconds until the first right answer to the SOA of the access zone."""
+        began = time.monotonic()
+        self.engine.compose("up", "--detach", "--no-build", COMPOSE_PROFILES=PROFILES)
+        self.until(lambda: self.ask(self.direct, "gtm.example", "SOA") == 1, "an answer", 60)
+        taken = time.monotonic() - began
+        self.until(lambda: bool(self.find_cname()), "the demo's instance", 60)
+        return taken
+
+    def down(self, *words: str) -> None:
+        """Stop all of it. words: such as --volumes."""
+        self._api = None
+        self.engine.compose("down", "--remove-orphans", *words, COMPOSE_PROFILES=PROFILES)
+
+    @property
+    def token(self) -> str:
+        return self.execute("admin", "cat", "/var/lib/pdns-gtm/admin-token")
+
+    @property
+    def api(self) -> Api:
+        if self._api is None:
+            self._api = Api(ADMIN, self.token)
+        return self._api
+
+    def find_cname(self) -> str:
+        """The CNAME domain name of the demo's instance, empty where it is not there yet."""
+        try:
+            items = self.api.get("/instances?name=shop")["items"]
+        except (requests.RequestException, RuntimeError, AssertionError):
+            self._api = None
+            return ""
+        self.cname = items[0]["cname"] if items else ""
+        return self.cname
+
+    def execute(self, service: str, *words: str) -> str:
+        """What a command inside a container writes."""
+        return self.engine.docker("exec", self.container(service), *words).stdout.strip()
+
+    @staticmethod
+    def container(service: str) -> str:
+        return f"gtm_{service}_1"
+
+    def state(self, service: str) -> Mapping[str, Any]:
+        found: Mapping[str, Any] = self.engine.inspect(self.container(service))["State"]
+        return found
+
+    def healthy(self, service: str) -> bool:
+        state = self.state(service)
+        return bool(state["Running"]) and state.get("Health", {"Status": "healthy"})["Status"] == "healthy"
+
+    def services(self) -> Sequence[str]:
+        """Those that run for good."""
+        words = self.engine.compose("config", "--services", COMPOSE_PROFILES=PROFILES).stdout.split()
+        return sorted(set(words) - {"init", "demo"})
+
+    def kill(self, service: str) -> int:
+        """Kill the main process as a crash would: the engine then starts the container again. Returns its old id."""
+        pid = int(self.state(service)["Pid"])
+        os.kill(pid, signal.SIGKILL)
+        return pid
+
+    def ask(self, client: DnsClient, name: str, rrtype: str) -> int:
+        """Number of records in the answer, 0 where there is none."""
+        try:
+            return len(client.ask(name, rrtype).values(rrtype))
+        except (OSError, dns.exception.DNSException):
+            return 0
+
+    def got(self, subnet: str, client: DnsClient | None = None) -> frozenset[str]:
+        """The origins that a client of `subnet` gets now; none where the query fails."""
+        try:
+            return origins((client or self.direct).a(self.cname, subnet))
+        except (OSError, dns.exception.DNSException):
+            return frozenset()
+
+    def settled(self) -> bool:
+        """Is nothing wrong?"""
+        return (
+            all(self.got(subnet, client) == wanted for subnet, wanted in DEFAULTS.items() for client in self.clients)
+            and all(self.healthy(service) for service in self.services())
+            and all(vantage["reporting"] for vantage in self.vantages().values())
+        )
+
+    def vantages(self) -> Mapping[str, Any]:
+        try:
+            return {vantage["name"]: vantage for vantage in self.api.get("/vantages")["items"]}
+        except (requests.RequestException, AssertionError):
+            return {"none": {"reporting": False}}
+
+    @property
+    def clients(self) -> Sequence[DnsClient]:
+        return (*self.name_servers, self.edge)
+
+    @staticmethod
+    def until(condition: Callable[[], bool], what: str, seconds: float) -> float:
+        """Look until `condition` holds; returns the seconds that it took. Raises AssertionError."""
+        began = time.monotonic()
+        while not condition():
+            assert time.monotonic() - began < seconds, f"no {what} within {seconds:g} s"
+            time.sleep(0.05)
+        return time.monotonic() - began
+
+    @contextmanager
+    def watched(self, allowed: Mapping[str, frozenset[str]] = DEFAULTS) -> Iterator["Watch"]:
+        """Look names up all the while. allowed: what each client may get."""
+        watch = Watch(self, allowed)
+        watch.start()
+        try:
+            yield watch
+        finally:
+            watch.stop()
+
+    def logs(self) -> str:
+        return self.engine.compose("logs", "--no-color", "--tail=30", check=False, COMPOSE_PROFILES=PROFILES).stdout
+
+    def secrets(self) -> Sequence[str]:
+        """Every secret that the containers were given."""
+        names = ("redis-password", "backend-secret", "redis-url")
+        return [*(self.execute("backend", "cat", f"/run/secrets/{name}") for name in names), self.token]
+
+
+@dataclass(slots=True)
+class Watch:
+    """A resolver that has the two PowerDNS servers and asks the other when one fails; beside it, queries to dnsdist.
+
+    lookups: made by the resolver. failed: those that none of its four tries answered. wrong: answers that were not
+    allowed, of dnsdist too. lost: when single queries failed, by port.
+    """
+
+    system: System
+    allowed: Mapping[str, frozenset[str]]
+    lookups: int = 0
+    failed: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    lost: dict[int, list[float]] = field(default_factory=lambda: defaultdict(list))
+    _ends: threading.Event = field(default_factory=threading.Event)
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._ends.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        turn = 0
+        while not self._ends.wait(0.02):
+            for subnet in self.allowed:
+                turn += 1
+                self._look_up(subnet, turn)
+
+    def _look_up(self, subnet: str, turn: int) -> None:
+        self.lookups += 1
+        self._ask(subnet, self.system.edge)
+        servers = self.system.name_servers
+        if not any(self._ask(subnet, servers[(turn + attempt) % len(servers)]) for attempt in range(4)):
+            self.failed.append(f"{subnet} at {time.strftime('%X')}")
+
+    def _ask(self, subnet: str, client: DnsClient) -> bool:
+        got = self.system.got(subnet, client)
+        if not got:
+            self.lost[client.port].append(time.monotonic())
+        elif not got <= self.allowed[subnet]:
+            self.wrong.append(f"{subnet} got {sorted(got)} by port {client.port}")
+        return bool(got)
+
+    def outage(self, port: int, since: float) -> float:
+        """Seconds from `since` to the last query that a name server lost."""
+        return max([moment - since for moment in self.lost[port]], default=0.0)
+
+    def summary(self, since: float) -> str:
+        """What was seen, for the report."""
+        names = dict(zip((*NAME_SERVER_PORTS, EDGE_PORT), ("pdns", "pdns-2", "dnsdist"), strict=True))
+        lost = [
+            f"{name} {len(self.lost[port])} in {self.outage(port, since):.1f} s"
+            for port, name in names.items()
+            if self.lost[port]
+        ]
+        return (
+            f"lookups {self.lookups}, failed {len(self.failed)}, wrong {len(self.wrong)}"
+            f"{', single queries lost: ' if lost else ''}{', '.join(lost)}"
+        )

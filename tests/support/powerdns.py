@@ -1,0 +1,182 @@
+"""The real backend process and the real pdns_server in front of it, with the configuration of pdns-conf/.
+
+with BackendProcess(settings) as backend, PowerDns(settings, folder) as server:
+    server.client.ask("gtm00000001.gtm.example")
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import dns.exception
+import requests
+
+from pdns_gtm_backend.dns.pdns_conf import backend_url, render
+from pdns_gtm_backend.settings import Settings
+from tests.support.dns_client import DnsClient
+
+START_SECONDS = 20.0
+
+
+def wait_for(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
+    """Look until `condition` holds. Raises AssertionError with `what` after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(0.01)
+
+
+def environment(settings: Settings) -> Mapping[str, str]:
+    """The environment that gives a process these settings, whatever this one's environment says."""
+    mine = {name: value for name, value in os.environ.items() if not name.startswith("GTM_")}
+    given = settings.model_dump(mode="json", exclude_none=True)
+    return mine | {f"GTM_{name.upper()}": str(value) for name, value in given.items()}
+
+
+class _Process:
+    """A child process, its output in a file; ended by its id."""
+
+    def __init__(self, command: list[str], log: Path, variables: Mapping[str, str]) -> None:
+        self._command, self.log, self._variables = command, log, variables
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
+            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=dict(self._variables))
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None, "not started"
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None, "not started"
+        self._process.send_signal(number)
+
+    def stop(self) -> int | None:
+        """SIGTERM, and SIGKILL where that does not help; the exit status."""
+        if self._process is None:
+            return None
+        self._process.terminate()
+        try:
+            return self._process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            return self._process.wait()
+        finally:
+            self._process = None
+
+    def started(self, condition: Callable[[], bool]) -> None:
+        """Wait until it is up. Raises AssertionError with its output where it ends or does not come up."""
+        try:
+            wait_for(lambda: not self.running or condition(), "start")
+            assert self.running
+        except AssertionError as error:
+            self.stop()
+            raise AssertionError(f"{self._command[0]}: {error}: {self.log.read_text()[-3000:]}") from None
+
+
+class BackendProcess(_Process):
+    """`python -m pdns_gtm_backend.dns` with these settings."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.url = f"http://127.0.0.1:{settings.backend_port}"
+        command = [sys.executable, "-m", "pdns_gtm_backend.dns"]
+        super().__init__(command, settings.var / "log" / "backend.log", environment(settings))
+
+    def __enter__(self) -> "BackendProcess":
+        self.start()
+        self.started(lambda: self.get("/livez") is not None)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def get(self, path: str) -> requests.Response | None:
+        """The reply to GET, None where nothing answers."""
+        try:
+            return requests.get(self.url + path, timeout=5)
+        except requests.RequestException:
+            return None
+
+    def readiness(self) -> dict[str, Any]:
+        reply = self.get("/readyz")
+        assert reply is not None, "the backend does not answer"
+        body: dict[str, Any] = reply.json()
+        return body
+
+    def wait_for_revision(self, revision: int) -> None:
+        """Wait until answers are made from this revision of the store."""
+        wait_for(lambda: self.readiness()["revision"] >= revision, f"revision {revision} at the backend", 5)
+
+    def calls(self, method: str = "lookup") -> int:
+        """How many requests of a method PowerDNS has made."""
+        reply = self.get("/metrics")
+        assert reply is not None, "the backend does not answer"
+        found = re.search(rf'^gtm_backend_requests_total{{method="{method}"}} ([0-9.e+]+)$', reply.text, re.MULTILINE)
+        assert found is not None, f"no such method: {method}"
+        return int(float(found[1]))
+
+    def call(self, method: str, **parameters: object) -> Any:
+        """What PowerDNS gets for a call of a method: the `result`."""
+        named = {name.replace("_", "-"): value for name, value in parameters.items()}
+        reply = requests.post(backend_url(self.settings), json={"method": method, "parameters": named}, timeout=5)
+        reply.raise_for_status()
+        return reply.json()["result"]
+
+
+class PowerDns(_Process):
+    """pdns_server with the rendered configuration; `overrides` replace settings in it."""
+
+    def __init__(self, settings: Settings, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
+        self.folder = folder
+        self.client = DnsClient(settings.dns_port)
+        self._zone = settings.access_zone
+        text = render(settings, folder)
+        for name, value in (overrides or {}).items():
+            text += f"{name}={value}\n"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "pdns.conf").write_text(text)
+        super().__init__(["pdns_server", f"--config-dir={folder}"], folder / "pdns.log", os.environ)
+
+    def __enter__(self) -> "PowerDns":
+        self.start()
+        self.started(self._answers)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _answers(self) -> bool:
+        try:
+            return DnsClient(self.client.port, timeout=0.5).ask(self._zone, "SOA").code == "NOERROR"
+        except (OSError, dns.exception.DNSException):
+            return False
+
+    def control(self, *words: str) -> str:
+        """What pdns_control says."""
+        command = ["pdns_control", f"--config-dir={self.folder}", *words]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+
+    def util(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """pdnsutil with this server's configuration."""
+        command = ["pdnsutil", f"--config-dir={self.folder}", *words]
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
