@@ -74,7 +74,8 @@ def system(images: Engine) -> Iterator[System]:
 
 @pytest.fixture(autouse=True)
 def settled(request: pytest.FixtureRequest) -> None:
-    """Each test begins, and ends, with everything as it should be."""
+    """Each test begins with everything as it should be, whatever the one before has left."""
     if "system" in request.fixturenames:
         running: System = request.getfixturevalue("system")
+        running.start_all()
         running.until(running.settled, "settled system", 60)

@@ -127,6 +127,10 @@ class System:
         except (OSError, dns.exception.DNSException):
             return frozenset()
 
+    def start_all(self) -> None:
+        """Start every container that a test has stopped."""
+        self.engine.docker("start", *(self.container(service) for service in self.services()))
+
     def settled(self) -> bool:
         """Is nothing wrong?"""
         return (

@@ -153,16 +153,21 @@ def test_garbage_in_the_change_feed_is_got_over(own: DnsSystem) -> None:
 
 
 def test_a_reload_loses_no_answer(own: DnsSystem) -> None:
-    workers = workers_of(own.backend)
+    first = workers_of(own.backend)
     with Load(own) as load:
         for _ in range(2):
-            before = workers_of(own.backend)
-            own.backend.signal(signal.SIGHUP)
-            wait_for(lambda old=before: workers_of(own.backend).isdisjoint(old), "a new worker alone")
-    assert workers_of(own.backend).isdisjoint(workers)
+            reload(own.backend)
+    assert workers_of(own.backend).isdisjoint(first)
     assert set(load.outcomes) == {"NOERROR 192.0.2.1"}
     assert load.outcomes.total() > 200
     assert load.slowest < 1.5, "queries waited for the new worker"
+
+
+def reload(backend: BackendProcess) -> None:
+    """SIGHUP, and wait until a new worker is alone."""
+    before = workers_of(backend)
+    backend.signal(signal.SIGHUP)
+    wait_for(lambda: (now := workers_of(backend)) and now.isdisjoint(before), "a new worker alone")
 
 
 def workers_of(backend: BackendProcess) -> set[int]:

@@ -17,9 +17,13 @@ from pdns_gtm_backend.admin.services import Services
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.geo.text import sibling
 from pdns_gtm_backend.settings import Settings
+from pdns_gtm_backend.store import keys, kinds
+from pdns_gtm_backend.store.repository import Commit
+from pdns_gtm_backend.store.snapshot import Change
 
 PREFIX = "/api/v1"
 START_SECONDS = 10.0
+STATES = (kinds.TARGET_STATES, kinds.POLICY_STATES)
 
 PLACES = ("16909056,16909311,AU", "16909312,16909567,CN", "134744064,134744319,US", "3325256704,3325256959,CN")
 """1.2.3.0/24 is in AU, 1.2.4.0/24 in CN, 8.8.8.0/24 in US, 198.51.100.0/24 in CN."""
@@ -103,6 +107,27 @@ def restarted(admin: Admin) -> Iterator[Admin]:
     """Another process of the same admin: the same folder, a new beginning."""
     with Admin(str(admin.settings.redis_url), admin.settings.var.parent, admin.settings.var.name) as again:
         yield again
+
+
+def emptied(admin: Admin) -> Admin:
+    """The application as it began: its store without objects, states, events and audit, but for the first token."""
+    for kind in ("overrides", "instances", "pools", "health-checks", "lines", "zones", "tokens"):
+        for item in admin.get(f"/{kind}?limit=1000")["items"]:
+            first = item.get("kind") == "access" or f"gtm_{item.get('id')}_" in admin.token
+            if not first:
+                admin.delete(f"/{kind}/{item.get('id') or item['name']}")
+    for rrset in admin.get("/zones/gtm.example/rrsets")["items"]:
+        admin.delete(f"/zones/gtm.example/rrsets/{rrset['name']}/{rrset['type']}")
+    follower = admin.services.follower
+    snapshot = follower.serving.snapshot
+    states = [Change(kind, key, None) for kind in STATES for key in snapshot.documents[kind]]
+    revision = follower.repository.commit(Commit(states), snapshot.position.store_id)
+    assert follower.wait_for(revision, START_SECONDS)
+    client = follower.repository.client
+    client.delete(
+        keys.EVENTS, keys.AUDIT, keys.HEARTBEATS, *client.keys(keys.verdicts("*")), keys.vantage_lease("local")
+    )
+    return admin
 
 
 def policy(name: str, lines: list[str], *sets: Any) -> dict[str, Any]:

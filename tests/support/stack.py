@@ -202,8 +202,10 @@ class Stack:
 
     def wait_until_up(self, *pools: str) -> None:
         """Wait until every address of these pools is known to be up."""
-        for pool in pools:
-            self.wait_until(lambda: set(self.health(pool).values()) == {"up"}, f"every address of {pool} up")
+        self.wait_until(
+            lambda: {health for pool in pools for health in self.health(pool).values()} == {"up"},
+            f"every address of {', '.join(pools)} up",
+        )
 
     def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
         """Look until `condition` holds. Raises AssertionError with the supervisor's output."""

@@ -278,7 +278,9 @@ GARBAGE_VIEW = view(A, B, B6, BY_PLACE, SHOP, rrset("shop.example", "*.shop.exam
 def configured(held: Configuration, locate: Locate) -> View:
     catalog = held.catalog
     documents = [
-        *(written(document) for document in (*catalog.pools.values(), *catalog.zones.values(), held.instance)),
+        *map(written, catalog.pools.values()),
+        *map(written, catalog.zones.values()),
+        written(held.instance),
         *(Change("lines", line.id, line) for line in catalog.lines.values()),
         *(Change("health-checks", check.id, check) for check in catalog.health_checks.values()),
         *(Change("overrides", override.id, override) for override in held.overrides),

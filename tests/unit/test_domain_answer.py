@@ -380,6 +380,15 @@ def test_offline_addresses_are_never_answered_not_even_under_fail_open() -> None
     assert (answers(served), served.families) == ([[], []], ())
 
 
+def test_the_default_policy_lends_its_answer_before_any_other() -> None:
+    instance = simple(policy("near", "AS", "a"), policy("far", "EU", "b"), policy("world", "default", "c", "d"))
+    assert answers(served_with(instance, healths("up up up up"), offline=("a",)))[0] == ["192.0.2.3"]
+    assert answers(served_with(instance, healths("up up down up"), offline=("a",)))[0] == ["192.0.2.4"]
+    assert answers(served_with(instance, healths("up up down down"), offline=("a",)))[0] == ["192.0.2.2"]
+    assert answers(served_with(instance, healths("up down down down"), offline=("a",)))[0] == ["192.0.2.3"]
+    assert answers(served_with(instance, healths("up down down down"), offline=("a", "c", "d")))[0] == ["192.0.2.2"]
+
+
 def test_an_all_down_rule_is_told_as_one_also_where_another_policy_lends_it() -> None:
     found = healths("down down down down")
     served = served_with(simple(*TWO), found, offline=("a", "b"))

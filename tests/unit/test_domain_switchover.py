@@ -335,9 +335,8 @@ def test_answers_do_not_wait_for_a_decision() -> None:
 
 def test_why_a_set_is_not_available() -> None:
     assert unavailable_reason(VIEWS["default", "offline"]) == "pool pool-default: 0 of 1 addresses available, 1 needed"
-    down, up, spare = (
-        VIEWS[name, c].members[0][0] for name, c in (("default", "down"), ("failover", "up"), ("failover-2", "down"))
-    )
+    sets = sets_in({"default": "down", "failover": "up", "failover-2": "down"})
+    down, up, spare = (view.members[0][0] for view in sets)
     mixed = SetView("default", False, ((down, 1), (up, 0), (spare, 0)), ())
     assert unavailable_reason(mixed) == "pool pool-default: 0 of 1 addresses available, 1 needed"
     nothing = SetView("default", False, (), ())

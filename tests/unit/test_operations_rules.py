@@ -1,12 +1,13 @@
 """Rules of operations that need no store: warnings of lines, records, tokens, audit, cursors, the brake."""
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pdns_gtm_backend.domain.answer import Rule
 from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
 from pdns_gtm_backend.domain.instance import AccessPolicy, Instance, PoolSet, SetMember
 from pdns_gtm_backend.domain.line import Line
@@ -20,6 +21,7 @@ from pdns_gtm_backend.operations.errors import Braked, InUse, InvalidParameters,
 from pdns_gtm_backend.operations.line_warnings import line_warnings
 from pdns_gtm_backend.operations.listing import Page, decode_cursor, encode_cursor, page_of
 from pdns_gtm_backend.operations.overrides import brake, canonical_override, effects
+from pdns_gtm_backend.operations.simulation import RULES
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import prepare
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
@@ -220,6 +222,16 @@ def test_overrides_name_addresses_as_pools_do(selector: Selector, stored: str) -
     held = snapshot(Pool(id="six", type="ipv6", addresses=(Address(address="2001:db8::1"),)))
     found = canonical_override(Override(selector=selector, effect="offline"), held)
     assert found.selector.address == stored
+
+
+def test_every_way_to_an_answer_has_a_sentence() -> None:
+    assert set(RULES) == set(get_args(Rule))
+
+
+def test_a_disabled_instance_is_no_reason_to_brake() -> None:
+    disabled = replace(instance("a"), enabled=False)
+    serving = prepare(snapshot(pool("a"), disabled))
+    assert effects(serving, changes_of(Override(id="o", selector=Selector(pool="a"), effect="offline"))) == []
 
 
 def test_users_are_named_up_to_five() -> None:

@@ -1,0 +1,301 @@
+"""Nothing fails alone: leaders and vantages that are killed, frozen and woken, and a Redis that goes away."""
+
+import itertools
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from pdns_gtm_backend.domain.target import target_key
+from pdns_gtm_backend.store import keys
+from pdns_gtm_backend.store.leases import LEASE_MILLISECONDS
+from tests.support.healthd import Healthd, Origins, Site
+from tests.support.store import instance, pool
+
+A1, B1 = "127.0.23.1", "127.0.23.2"
+TARGET = target_key("web", A1, None, None)
+TAKEOVER_SECONDS = 3.0
+FALL, INTERVAL, TIMEOUT = 2, 1, 1
+LEFT_SECONDS = FALL * INTERVAL + TIMEOUT + 2.0
+"""design.md section 9: so long after the end of a fault, an address that died during it has left the answers."""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    with Site(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+def origins() -> Iterator[Origins]:
+    with Origins(A1, B1) as made:
+        yield made
+
+
+def configure(site: Site, origins: Origins, **check: object) -> None:
+    given = {"interval": INTERVAL, "timeout": TIMEOUT, "fall": FALL} | check
+    site.configure(
+        site.check(origins.port, **given),
+        pool("a", A1, health_checks=("web",)),
+        pool("b", B1, health_checks=("web",)),
+        instance("gtm00000001", "a", "b"),
+    )
+
+
+def settled(site: Site, *names: str) -> None:
+    """Wait until every vantage has said that both addresses are up."""
+    site.until_health("up", A1, B1)
+    site.until(lambda: all(site.client.hlen(keys.verdicts(name)) == 2 for name in names))
+    site.until(lambda: site.effective() == "default")
+
+
+def leading(site: Site, healthds: list[Healthd]) -> tuple[Healthd, Healthd]:
+    """The one of two that leads, and the other."""
+    site.until(lambda: site.leader() in {healthd.vantage for healthd in healthds})
+    name = site.leader()
+    return tuple(sorted(healthds, key=lambda healthd: healthd.vantage != name))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("fault", ["killed", "frozen"])
+def test_an_address_that_dies_while_redis_is_away_leaves_in_time(site: Site, origins: Origins, fault: str) -> None:
+    configure(site, origins)
+    healthd = site.healthd("hz")
+    settled(site, "hz")
+    before = len(site.events())
+    if fault == "killed":
+        site.redis.kill()
+    else:
+        site.redis_signal(signal.SIGSTOP)
+    origins.stop(A1)
+    time.sleep(FALL * INTERVAL + TIMEOUT + 1)
+    assert site.effective() == "default", "nobody could be told"
+    assert healthd.ready()["ready"]
+    if fault == "killed":
+        site.redis.start()
+    else:
+        site.redis_signal(signal.SIGCONT)
+    took = site.until(lambda: site.effective() == "failover")
+    assert took < LEFT_SECONDS
+    told = [event["kind"] for event in site.events()[before:] if event["kind"].startswith(("address", "pool", "set"))]
+    assert told == ["address.down", "pool.unavailable", "set.switched"]
+    assert healthd.get("/livez")[0] == 200
+
+
+def test_a_state_that_redis_has_lost_is_told_again(site: Site, origins: Origins) -> None:
+    """Restored from an older copy: what the vantage had told since is not in it."""
+    configure(site, origins)
+    site.healthd("hz")
+    settled(site, "hz")
+    site.redis.save_copy()
+    origins.stop(A1)
+    site.until(lambda: site.effective() == "failover")
+    site.redis.restore_copy()
+    site.until(lambda: site.follower.status.reloads >= 2)
+    took = site.until(lambda: site.health(A1) == "down" and site.effective() == "failover")
+    assert took < LEFT_SECONDS
+
+
+def test_a_killed_leader_is_replaced_in_time_and_nothing_changes_by_that(site: Site, origins: Origins) -> None:
+    configure(site, origins, min_vantages=1)
+    healthds = [site.healthd(name) for name in ("ber", "hz")]
+    settled(site, "ber", "hz")
+    leader, other = leading(site, healthds)
+    writes = len(site.writes())
+    leader.kill()
+    took = site.until(lambda: site.leader() == other.vantage)
+    assert took < TAKEOVER_SECONDS
+    origins.stop(A1)
+    site.until(lambda: site.effective() == "failover")
+    changed = [write for write in site.writes()[writes:] if write]
+    assert [sorted(key.partition("/")[0] for key in write) for write in changed] == [["policy-states", "target-states"]]
+    assert [(e["from"], e["to"]) for e in site.events("leader.changed")][-1] == (leader.vantage, other.vantage)
+
+
+def test_what_the_last_leader_left_undone_is_done(site: Site, origins: Origins) -> None:
+    """An address dies at the same moment as the leader: its successor decides the verdict that nobody has decided."""
+    configure(site, origins, min_vantages=1)
+    healthds = [site.healthd(name) for name in ("ber", "hz")]
+    settled(site, "ber", "hz")
+    leader, other = leading(site, healthds)
+    leader.signal(signal.SIGSTOP)
+    origins.stop(A1)
+    took = site.until(lambda: site.effective() == "failover")
+    assert took < FALL * INTERVAL + TIMEOUT + 2.0 + HEARTBEAT_SILENCE
+    assert site.leader() == other.vantage
+    leader.kill()
+
+
+HEARTBEAT_SILENCE = 6.0
+"""Until the silent vantage no longer counts, the one that is left is half of two: no majority."""
+
+
+def test_a_leader_that_wakes_after_its_lease_writes_nothing(site: Site, origins: Origins) -> None:
+    configure(site, origins, min_vantages=1)
+    healthds = [site.healthd(name) for name in ("ber", "hz")]
+    settled(site, "ber", "hz")
+    leader, other = leading(site, healthds)
+    leader.signal(signal.SIGSTOP)
+    took = site.until(lambda: site.leader() == other.vantage)
+    assert took < TAKEOVER_SECONDS
+    site.until(lambda: site.events("vantage.lost"))
+    origins.stop(A1)
+    site.until(lambda: site.effective() == "failover")
+    token = site.client.get(keys.LEADER)
+    before = len(site.events())
+    leader.signal(signal.SIGCONT)
+    site.until(lambda: not leader.ready()["leader"])
+    site.until(lambda: site.events("vantage.back"))
+    time.sleep(2 * INTERVAL)
+    assert site.client.get(keys.LEADER) == token
+    assert site.leader() == other.vantage
+    told = [event["kind"] for event in site.events()[before:]]
+    assert "leader.changed" not in told
+    assert "set.switched" not in told
+    origins.start(A1)
+    site.until(lambda: site.effective() == "default")
+    switches = [(event["from"], event["to"]) for event in site.events("set.switched")]
+    assert switches == [("default", "failover"), ("failover", "default")]
+
+
+def test_a_leader_alone_that_was_frozen_goes_on_where_it_was(site: Site, origins: Origins) -> None:
+    configure(site, origins)
+    healthd = site.healthd("hz")
+    settled(site, "hz")
+    before = len(site.events())
+    healthd.signal(signal.SIGSTOP)
+    time.sleep(LEASE_MILLISECONDS / 1000 + 1)
+    origins.stop(A1)
+    healthd.signal(signal.SIGCONT)
+    took = site.until(lambda: site.effective() == "failover")
+    assert took < LEFT_SECONDS
+    told = [event["kind"] for event in site.events()[before:]]
+    assert [kind for kind in told if not kind.startswith("vantage")] == [
+        "address.down",
+        "pool.unavailable",
+        "set.switched",
+    ]
+
+
+def test_a_second_process_of_the_same_name_stands_by_and_takes_over(site: Site, origins: Origins) -> None:
+    configure(site, origins)
+    first = site.healthd("hz")
+    settled(site, "hz")
+    second = site.healthd("hz")
+    site.until(lambda: second.ready()["ready"])
+    time.sleep(1)
+    assert not second.ready()["vantage"]["probing"]
+    assert second.ready()["vantage"]["targets"] == 0
+    process = site.vantages.heartbeats()["hz"].process
+    first.signal(signal.SIGSTOP)
+    took = site.until(lambda: second.ready()["vantage"]["probing"])
+    assert took < TAKEOVER_SECONDS
+    site.until(lambda: site.vantages.heartbeats()["hz"].process != process)
+    before = len(site.events("address.down", "address.up", "address.unknown"))
+    first.signal(signal.SIGCONT)
+    site.until(lambda: not first.ready()["vantage"]["probing"])
+    assert second.ready()["vantage"]["probing"]
+    origins.stop(A1)
+    site.until(lambda: site.effective() == "failover")
+    assert len(site.events("address.down", "address.up", "address.unknown")) == before + 1
+
+
+def test_one_that_wakes_and_gets_its_name_back_believes_the_store_and_not_its_memory(
+    site: Site, origins: Origins
+) -> None:
+    """What it saw before it was frozen is older than what the other process of its name has told meanwhile."""
+    configure(site, origins, interval=5, fast_interval=5, fall=3, rise=3)
+    first = site.healthd("hz")
+    settled(site, "hz")
+    first.signal(signal.SIGSTOP)
+    origins.stop(A1)
+    site.configure(site.check(origins.port))
+    second = site.healthd("hz")
+    site.until(lambda: site.effective() == "failover")
+    assert second.stop() == 0
+    site.configure(site.check(origins.port, interval=60, fall=3, rise=3, fast_interval=60))
+    before = len(site.events("address.up"))
+    first.signal(signal.SIGCONT)
+    site.until(lambda: first.ready()["vantage"]["probing"] and site.client.exists(keys.vantage_lease("hz")))
+    time.sleep(2)
+    assert site.effective() == "failover"
+    assert len(site.events("address.up")) == before
+
+
+def test_one_that_joins_and_one_that_leaves_change_nothing(site: Site, origins: Origins) -> None:
+    configure(site, origins)
+    origins.stop(B1)
+    site.healthd("ber")
+    site.until_health("up", A1)
+    site.until_health("down", B1)
+    before = len(site.events())
+    hz = site.healthd("hz")
+    site.until(lambda: site.client.hlen(keys.verdicts("hz")) == 2)
+    site.until(lambda: "hz" in site.vantages.heartbeats())
+    assert hz.stop() == 0
+    site.until(lambda: site.events("state.stale"))
+    told = site.events()[before:]
+    assert [event["kind"] for event in told] == ["vantage.lost", "state.stale"]
+    assert "1 of 2 needed vantages report: hz is silent since" in told[1]["reason"]
+    origins.stop(A1)
+    time.sleep(FALL * INTERVAL + TIMEOUT + 1)
+    assert site.health(A1) == "up", "frozen: one of two cannot take anything down"
+    assert site.client.smembers(keys.VERDICTS_WAITING) == {f"ber|{TARGET}"}
+    hz.start()
+    site.until_health("down", A1)
+    site.until(lambda: not site.client.exists(keys.VERDICTS_WAITING))
+    assert site.events("state.fresh")
+
+
+def test_what_waits_for_a_vantage_outlives_the_leader(site: Site, origins: Origins) -> None:
+    configure(site, origins)
+    ber, hz = (site.healthd(name) for name in ("ber", "hz"))
+    settled(site, "ber", "hz")
+    hz.kill()
+    site.until(lambda: site.events("state.stale"))
+    origins.stop(A1)
+    site.until(lambda: site.client.sismember(keys.VERDICTS_WAITING, f"ber|{TARGET}"))
+    assert ber.stop() == 0
+    ber.start()
+    site.until(lambda: ber.ready()["leader"] and ber.ready()["vantage"]["probing"])
+    time.sleep(1)
+    assert site.health(A1) == "up"
+    hz.start()
+    site.until_health("down", A1)
+
+
+def test_a_vantage_that_is_forgotten_is_waited_for_no_longer(site: Site, origins: Origins) -> None:
+    configure(site, origins)
+    site.healthd("ber")
+    gone = site.healthd("gone")
+    settled(site, "ber", "gone")
+    gone.kill()
+    site.until(lambda: site.events("state.stale"))
+    origins.stop(A1)
+    site.until(lambda: site.client.sismember(keys.VERDICTS_WAITING, f"ber|{TARGET}"))
+    assert site.vantages.forget("gone")
+    site.until_health("down", A1)
+    assert [event["kind"] for event in site.events("vantage.forgotten", "state.fresh")] == [
+        "vantage.forgotten",
+        "state.fresh",
+    ]
+
+
+def test_majorities_of_three(site: Site, origins: Origins) -> None:
+    """Each vantage sees the same origin through a check of its own port: one that is closed is a region's outage."""
+    configure(site, origins, quorum=0.5)
+    healthds = {name: site.healthd(name) for name in ("ber", "hkg", "hz")}
+    settled(site, *healthds)
+    kinds_told: Callable[[], list[str]] = lambda: [e["kind"] for e in site.events("address.down", "address.up")]  # noqa: E731
+    before = len(kinds_told())
+    origins.stop(A1)
+    site.until_health("down", A1)
+    state = site.state(A1)
+    assert state is not None
+    assert len([seen for seen in state.vantages.values() if seen == "down"]) >= 2
+    origins.start(A1)
+    site.until_health("up", A1)
+    told = kinds_told()[before:]
+    assert told == ["address.down", "address.up"]
+    assert all(first != second for first, second in itertools.pairwise(told))

@@ -1,0 +1,242 @@
+import json
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdns_gtm_backend.store import disk, follower, keys, kinds
+from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.follower import Follower
+from pdns_gtm_backend.store.repository import Commit, Repository, parse
+from pdns_gtm_backend.store.serving import prepare
+from tests.support.redis_server import RedisServer
+from tests.support.store import (
+    comparable,
+    configured,
+    eventually,
+    following,
+    held,
+    instance,
+    pool,
+    put,
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("s"), "--enable-debug-command", "yes") as running:
+        yield running
+
+
+@pytest.fixture(autouse=True)
+def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The faults suite has the real ones."""
+    monkeypatch.setattr(follower, "BLOCK_MILLISECONDS", 40)
+    monkeypatch.setattr(follower, "GAP_SECONDS", 0.1)
+
+
+@pytest.fixture
+def client(server: RedisServer) -> Iterator[Client]:
+    with server.connect() as made:
+        made.flushall()
+        yield made
+
+
+@pytest.fixture
+def repository(client: Client) -> Repository:
+    return Repository(client)
+
+
+@pytest.fixture
+def store(repository: Repository) -> str:
+    return repository.identify()
+
+
+def caught_up(followed: Follower, repository: Repository) -> bool:
+    return followed.serving.snapshot.position == repository.position()
+
+
+def settled(followed: Follower, repository: Repository) -> dict[str, Any]:
+    """What the follower holds once it holds what the store does, which a whole load must equal."""
+    eventually(lambda: caught_up(followed, repository))
+    patched = comparable(followed.serving)
+    assert patched == comparable(prepare(parse(repository.load())))
+    return patched
+
+
+GARBAGE = [
+    b"",
+    b"nonsense",
+    b"{}",
+    b"\xff\xfe\x00",
+    b"[" * 10_000,
+    b'{"id": "b", "type": "ipv4", "min_available": "xx"}',
+]
+
+
+@pytest.mark.parametrize("garbage", GARBAGE)
+def test_garbage_in_a_cold_load_is_left_out_and_named(
+    client: Client, repository: Repository, store: str, caplog: pytest.LogCaptureFixture, garbage: bytes
+) -> None:
+    configured(repository, store, pool("a"), pool("b"), instance("gtm00000001", "a", "b"))
+    client.hset(keys.documents(kinds.POOLS), "b", garbage)  # type: ignore[arg-type]
+    client.hset(keys.documents(kinds.POOLS), b"\xff", garbage)  # type: ignore[arg-type]
+    client.hset(keys.documents(kinds.TARGET_STATES), "web|192.0.2.1||", garbage)  # type: ignore[arg-type]
+    client.hset(keys.VERSIONS, "nonsense", "x")
+    client.hset(keys.VERSIONS, "pools/b", "x")
+    with following(client) as followed:
+        assert list(followed.serving.snapshot.pools) == ["a"]
+        assert followed.serving.instances["gtm00000001"].families == ("ipv4",)
+        assert set(followed.serving.snapshot.problems) == {
+            (kinds.POOLS, "b"),
+            (kinds.POOLS, "\udcff"),
+            (kinds.TARGET_STATES, "web|192.0.2.1||"),
+        }
+        assert "pools b in the store is broken" in caplog.text
+        assert followed.wait_for(configured(repository, store, pool("c")), 2)
+
+
+def test_garbage_in_a_cold_load_can_be_saved(
+    client: Client, repository: Repository, store: str, tmp_path: Path
+) -> None:
+    client.hset(keys.documents(kinds.POOLS), b"\xff", b"\xff")  # type: ignore[arg-type]
+    with following(client, tmp_path / "snapshot") as followed:
+        snapshot = followed.serving.snapshot
+    loaded = disk.load(tmp_path / "snapshot")
+    assert loaded is not None
+    assert held(loaded) == held(snapshot)
+
+
+def broken_entry(client: Client, store: str, change: object, *, kind: str = kinds.POOLS, identifier: str = "a") -> int:
+    """A commit by software that writes garbage, otherwise as it should be."""
+    revision = int(client.incr(keys.REVISION))  # type: ignore[arg-type]
+    client.hset(keys.documents(kind), identifier, "garbage")
+    client.hset(keys.VERSIONS, f"{kind}/{identifier}", revision)
+    fields: Any = {"previous": revision - 1, "configuration": 0, "change": change}
+    client.xadd(keys.CHANGES, fields, id=f"{revision}-0")
+    return revision
+
+
+def test_garbage_in_the_feed_leaves_the_last_good_value(
+    client: Client, repository: Repository, store: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "snapshot"
+    with following(client, path) as followed:
+        assert followed.wait_for(configured(repository, store, pool("a"), pool("b")), 2)
+        entry = json.dumps([["pools", "a", "garbage"], ["pools", "b", ""]])
+        revision = broken_entry(client, store, entry)
+        assert followed.wait_for(revision, 2)
+        snapshot = followed.serving.snapshot
+        assert dict(snapshot.pools) == {"a": pool("a")}, "the rest of the change is carried out"
+        assert list(snapshot.problems) == [(kinds.POOLS, "a")]
+        assert snapshot.version(kinds.POOLS, "a") == revision
+        assert followed.status.reloads == 1
+        assert "pools a in the feed is broken" in caplog.text
+        client.execute_command("DEBUG", "CHANGE-REPL-ID")
+        eventually(lambda: followed.status.reloads == 2)
+        assert followed.serving.snapshot.pools["a"] == pool("a"), "kept over a reload"
+        conditions = {(kinds.POOLS, "a"): revision}
+        mended = repository.commit(Commit([put(pool("a", "192.0.2.7"))], preconditions=conditions), store)
+        assert followed.wait_for(mended, 2)
+        assert followed.serving.snapshot.pools["a"] == pool("a", "192.0.2.7")
+        assert not followed.serving.snapshot.problems
+    loaded = disk.load(path)
+    assert loaded is not None
+    assert held(loaded) == held(followed.serving.snapshot)
+
+
+BROKEN_CHANGES = ["", "nonsense", "5", "null", "[5]", "[" * 100_000, '[["unheard-of","a",""]]', '[["pools","a",5]]']
+
+
+@pytest.mark.parametrize("change", BROKEN_CHANGES)
+def test_an_entry_that_is_garbage_means_one_reload(
+    client: Client, repository: Repository, store: str, change: str
+) -> None:
+    with following(client) as followed:
+        assert followed.wait_for(configured(repository, store, pool("b")), 2)
+        assert followed.wait_for(broken_entry(client, store, change), 5)
+        assert followed.wait_for(configured(repository, store, pool("c")), 5)
+        assert set(followed.serving.snapshot.pools) == {"b", "c"}
+        assert followed.status.reloads == 2
+
+
+@pytest.mark.parametrize(
+    ("identifier", "fields"),
+    [
+        ("1-1", {"x": "y"}),
+        ("2-0", {"x": "y"}),
+        ("2-7", {"previous": "1", "configuration": "1", "change": "[]"}),
+        ("5-0", {"previous": "1"}),
+        ("9000000000-5", {"previous": "garbage", "change": "[]"}),
+    ],
+)
+def test_an_entry_that_does_not_belong_is_passed_and_writing_goes_on(
+    client: Client, repository: Repository, store: str, identifier: str, fields: dict[Any, Any]
+) -> None:
+    with following(client) as followed:
+        assert followed.wait_for(configured(repository, store, pool("a")), 2)
+        client.xadd(keys.CHANGES, fields, id=identifier)
+        eventually(lambda: followed.status.reloads == 2)
+        time.sleep(2 * follower.BLOCK_MILLISECONDS / 1000)
+        assert followed.status.reloads == 2, "it is not read again and again"
+        revision = configured(repository, store, pool("b"))
+        assert followed.wait_for(revision, 2)
+        settled(followed, repository)
+        assert followed.status.reloads == 2
+
+
+def test_a_flood_of_garbage_costs_a_reload_a_second_at_most(
+    client: Client, repository: Repository, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(follower, "GAP_SECONDS", 1.0)
+    with following(client) as followed:
+        assert followed.wait_for(configured(repository, store, pool("a")), 2)
+        began = time.monotonic()
+        number = 0
+        while time.monotonic() - began < 2.5:
+            client.xadd(keys.CHANGES, {"garbage": str(number)}, id=f"{10 + number}-0")
+            number += 1
+            time.sleep(0.001)
+        assert followed.status.reloads <= 5
+        revision = configured(repository, store, pool("b"))
+        assert followed.wait_for(revision, 5)
+        settled(followed, repository)
+
+
+@pytest.mark.parametrize("name", [keys.REVISION, keys.CONFIGURATION_REVISION, keys.SCHEMA])
+@pytest.mark.parametrize("garbage", [b"abc", b"", b"-1", b"\xff", b"1" * 30])
+def test_a_number_that_is_none_is_named_and_the_snapshot_held(
+    client: Client, repository: Repository, store: str, name: str, garbage: bytes
+) -> None:
+    configured(repository, store, pool())
+    right = client.get(name)
+    with following(client) as followed:
+        client.set(name, garbage)
+        client.execute_command("DEBUG", "CHANGE-REPL-ID")
+        eventually(lambda: followed.status.state == "disconnected")
+        assert followed.status.detail.startswith(f"the store is damaged: {name} holds")
+        assert list(followed.serving.snapshot.pools) == ["pool-a"]
+        client.set(name, str(right))
+        eventually(lambda: followed.status.state == "following")
+        settled(followed, repository)
+
+
+def test_a_key_of_another_type_is_named_and_the_snapshot_held(
+    client: Client, repository: Repository, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured(repository, store, pool())
+    with following(client) as followed:
+        client.rename(keys.documents(kinds.POOLS), "elsewhere")
+        client.set(keys.documents(kinds.POOLS), "garbage")
+        client.execute_command("DEBUG", "CHANGE-REPL-ID")
+        caplog.set_level(logging.INFO)
+        eventually(lambda: followed.status.state == "disconnected")
+        assert keys.documents(kinds.POOLS) in followed.status.detail
+        time.sleep(1)
+        assert list(followed.serving.snapshot.pools) == ["pool-a"]
+        assert sum("disconnected" in record.message for record in caplog.records) == 1, "said once"
+        client.rename("elsewhere", keys.documents(kinds.POOLS))
+        eventually(lambda: followed.status.state == "following")

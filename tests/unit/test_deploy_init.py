@@ -1,0 +1,100 @@
+"""What the containers of docker-compose.yml start from."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from pdns_gtm_backend.dns.pdns_conf import TEMPLATE
+from pdns_gtm_backend.store.connection import connect
+from tests.support.scripts import script
+
+TOP = Path(__file__).parents[2]
+COMPOSE = (TOP / "docker-compose.yml").read_text()
+ENVIRONMENT = {"GTM_STORE_NETWORK": "192.0.2", "GTM_DNS_NETWORK": "198.51.100", "GTM_PROFILES": ""}
+
+
+@pytest.fixture(scope="module")
+def init() -> ModuleType:
+    return script("deploy/compose/init.py")
+
+
+def written(root: Path) -> Mapping[str, str]:
+    return {str(path.relative_to(root)): path.read_text() for path in root.rglob("*") if path.is_file()}
+
+
+def test_secrets_are_made_once_and_differ_between_systems(init: ModuleType, tmp_path: Path) -> None:
+    first, other = tmp_path / "first", tmp_path / "other"
+    init.main(first, ENVIRONMENT)
+    before = written(first)
+    init.main(first, ENVIRONMENT)
+    init.main(other, ENVIRONMENT)
+    assert written(first) == before
+    for name in ("redis-password", "backend-secret"):
+        secret, elsewhere = (written(root)[f"secrets/{name}"].strip() for root in (first, other))
+        assert len(secret) == 32
+        assert secret != elsewhere
+
+
+def test_each_secret_is_only_in_the_volumes_of_those_who_need_it(init: ModuleType, tmp_path: Path) -> None:
+    init.main(tmp_path, ENVIRONMENT)
+    files = written(tmp_path)
+    password, secret = files["secrets/redis-password"].strip(), files["secrets/backend-secret"].strip()
+    assert {name.partition("/")[0] for name, text in files.items() if password in text} == {"secrets", "redis-conf"}
+    assert {name.partition("/")[0] for name, text in files.items() if secret in text} == {"secrets", "pdns-conf"}
+
+
+def test_a_secret_that_someone_put_there_is_used(init: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "secrets").mkdir()
+    (tmp_path / "secrets" / "redis-password").write_text("from-a-vault\n")
+    init.main(tmp_path, ENVIRONMENT)
+    assert "requirepass from-a-vault\n" in written(tmp_path)["redis-conf/auth.conf"]
+
+
+@pytest.mark.parametrize("profiles", ["", "demo,edge", "ha", "demo,ha"])
+def test_the_profile_decides_between_redis_and_sentinels(init: ModuleType, tmp_path: Path, profiles: str) -> None:
+    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": profiles})
+    url = written(tmp_path)["secrets/redis-url"].strip()
+    client = connect(url)
+    client.close()
+    if "ha" in profiles:
+        assert re.fullmatch(
+            r"redis\+sentinel://:[0-9a-f]{32}@192.0.2.21:26379,192.0.2.22:26379,192.0.2.23:26379/gtm\?db=0", url
+        )
+    else:
+        assert re.fullmatch(r"redis://:[0-9a-f]{32}@192.0.2.11:6379/0", url)
+
+
+def test_each_powerdns_asks_its_own_backend(init: ModuleType, tmp_path: Path) -> None:
+    init.main(tmp_path, ENVIRONMENT)
+    files = written(tmp_path)
+    secret = files["secrets/backend-secret"].strip()
+    for name, address in (("backend", "198.51.100.21"), ("backend-2", "198.51.100.22")):
+        text = files[f"pdns-conf/{name}/pdns.conf"]
+        assert f"http:url=http://{address}:8053/dns/{secret},post=1,post_json=1" in text
+        assert "127.0.0.1" not in text
+        assert "local-address=0.0.0.0\n" in text
+
+
+def test_the_addresses_are_those_of_the_compose_file(init: ModuleType) -> None:
+    networks = init.Networks()
+    fixed = {
+        f"{default}.{last}" for default, last in re.findall(r'ipv4_address: "\$\{\w+:-([\d.]+)\}\.(\d+)"', COMPOSE)
+    }
+    assert {networks.redis, *networks.sentinels, *networks.backends.values()} <= fixed
+
+
+def test_the_template_in_the_image_is_the_one_of_the_checkout() -> None:
+    assert TEMPLATE.is_file()
+    assert "COPY pdns-conf /usr/share/pdns-gtm/pdns-conf" in (TOP / "deploy" / "Dockerfile").read_text()
+
+
+def test_the_demos_origins_are_in_the_probe_network() -> None:
+    demo = script("deploy/compose/load_demo.py")
+    documents = list(demo.documents("172.30.54"))
+    addresses = {address["address"] for kind, pool in documents if kind == "pools" for address in pool["addresses"]}
+    assert addresses == {f"172.30.54.{last}" for last in demo.HOSTS.values()}
+    for name, last in demo.HOSTS.items():
+        assert f'standalone.origin, {name}, "${{GTM_PROBE_NETWORK:-172.30.54}}.{last}", "{demo.PORT}"' in COMPOSE

@@ -1,0 +1,99 @@
+"""What is told of vantages that fall silent or are suspended, and of states that are frozen by that."""
+
+from healthd.events import Event
+from healthd.watch import SUSPENSION_SECONDS, Watch, watch
+from pdns_gtm_backend.domain.health_check import HealthCheck
+from pdns_gtm_backend.domain.instance import AccessPolicy, Instance, PoolSet, SetMember
+from pdns_gtm_backend.domain.pool import Address, Pool
+from pdns_gtm_backend.domain.quorum import HEARTBEAT_LIMIT
+from pdns_gtm_backend.domain.state import Heartbeat
+from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
+from tests.support.strategies import NOW
+
+
+def snapshot() -> Snapshot:
+    policy = AccessPolicy(name="world", lines=("default",), pool_sets=(PoolSet(pools=(SetMember(pool="a"),)),))
+    documents = (
+        HealthCheck(id="web", protocol="tcp", port=80),
+        HealthCheck(id="unused", protocol="tcp", port=80, min_vantages=9),
+    )
+    pool = Pool(id="a", type="ipv4", health_checks=("web",), addresses=(Address(address="192.0.2.1"),))
+    instance = Instance(id="gtm1", name="shop", cname="gtm1.gtm.example", policies=(policy,))
+    return empty().changed(
+        [
+            *(Change(kinds.HEALTH_CHECKS, check.id, check) for check in documents),
+            Change(kinds.POOLS, "a", pool),
+            Change(kinds.INSTANCES, "gtm1", instance),
+        ]
+    )
+
+
+class Watching:
+    def __init__(self) -> None:
+        self.state = Watch()
+        self.snapshot = snapshot()
+
+    def look(self, beats: dict[str, float], now: float = NOW, suspended: dict[str, str] | None = None) -> list[Event]:
+        heartbeats = {name: Heartbeat(time=time) for name, time in beats.items()}
+        self.state, events = watch(self.state, self.snapshot, heartbeats, suspended or {}, now)
+        return events
+
+
+def kinds_of(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event["kind"], event.get("vantage") or event["check"]) for event in events]
+
+
+def test_a_vantage_that_falls_silent_and_the_checks_that_are_frozen_by_it() -> None:
+    watching = Watching()
+    assert watching.look({"ber": NOW, "hz": NOW}) == []
+    assert watching.look({"ber": NOW, "hz": NOW}, NOW + HEARTBEAT_LIMIT) == []
+    later = NOW + HEARTBEAT_LIMIT + 1
+    events = watching.look({"ber": later, "hz": NOW}, later)
+    assert kinds_of(events) == [("vantage.lost", "hz"), ("state.stale", "web")]
+    assert events[1]["instances"] == ["gtm1"]
+    assert events[1]["pools"] == ["a"]
+    assert "1 of 2 needed vantages report: hz is silent since" in events[1]["reason"]
+    assert watching.look({"ber": later, "hz": NOW}, later) == []
+    events = watching.look({"ber": later, "hz": later}, later)
+    assert kinds_of(events) == [("vantage.back", "hz"), ("state.fresh", "web")]
+
+
+def test_a_vantage_that_is_forgotten_is_needed_no_longer() -> None:
+    watching = Watching()
+    watching.look({"ber": NOW, "hz": NOW - 60})
+    assert watching.state.stale is not None
+    assert set(watching.state.stale) == {"web"}
+    assert kinds_of(watching.look({"ber": NOW})) == [("vantage.forgotten", "hz"), ("state.fresh", "web")]
+
+
+def test_the_first_look_tells_nothing_of_what_was_so_before() -> None:
+    watching = Watching()
+    assert watching.look({"ber": NOW, "hz": NOW - 60}) == []
+
+
+def test_a_suspension_is_told_when_it_lasts() -> None:
+    watching, doubt = Watching(), {"hz": "sees all 3 targets down, of which ber sees 3 up"}
+
+    def look(after: float, suspended: dict[str, str]) -> list[Event]:
+        return watching.look({"ber": NOW + after, "hz": NOW + after}, NOW + after, suspended)
+
+    assert look(0, {}) == []
+    assert look(1, doubt) == []
+    assert look(2, {}) == []
+    assert look(3, doubt) == []
+    assert look(3 + SUSPENSION_SECONDS - 0.1, doubt) == []
+    assert watching.state.suspended == {}
+    events = look(3 + SUSPENSION_SECONDS, doubt)
+    assert kinds_of(events) == [("vantage.suspended", "hz"), ("state.stale", "web")]
+    assert events[0]["reason"] == doubt["hz"]
+    assert watching.state.suspended == doubt
+    assert look(10, doubt) == []
+    events = look(11, {})
+    assert kinds_of(events) == [("vantage.resumed", "hz"), ("state.fresh", "web")]
+
+
+def test_one_that_suspends_itself_is_told_at_once() -> None:
+    state, events = watch(Watch(), snapshot(), {"hz": Heartbeat(time=NOW, suspended="isolated")}, {}, NOW)
+    assert kinds_of(events) == [("vantage.suspended", "hz")]
+    assert (state.suspended, state.told) == ({}, {"hz"})
