@@ -1,4 +1,4 @@
-"""Prints what goes into PowerDNS's include-dir: pdns-conf/pdns.conf without what the distribution's own files decide."""
+"""Prints what goes into PowerDNS's include-dir: pdns-conf/pdns.conf without what the distribution decides."""
 
 import sys
 from pathlib import Path

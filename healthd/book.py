@@ -19,6 +19,7 @@ class VerdictBook:
         self._verdicts: dict[str, Verdict] = {}
         self._published: dict[str, bool] = {}
         self._untold: set[str] = set()
+        self._doubtful: set[str] = set()
 
     def __len__(self) -> int:
         return len(self._verdicts)
@@ -29,8 +30,16 @@ class VerdictBook:
 
     @property
     def untold(self) -> bool:
-        """Is there something that the store does not know yet?"""
-        return bool(self._untold)
+        """Is there something that the store is to be told?"""
+        return any(self._tellable(key) for key in self._untold)
+
+    def is_news(self, key: str) -> bool:
+        """Is the store to be told of this target?"""
+        return key in self._untold and self._tellable(key)
+
+    def _tellable(self, key: str) -> bool:
+        verdict = self._verdicts.get(key)
+        return verdict is None or verdict.up is not False or key not in self._doubtful
 
     def clear(self) -> None:
         """Forget everything: the name of this vantage is another's now."""
@@ -40,13 +49,14 @@ class VerdictBook:
         """Go on from what the store holds of this vantage."""
         self._verdicts = {key: Verdict(up=seen.up, since=seen.since) for key, seen in held.items()}
         self._published = {key: seen.up for key, seen in held.items()}
-        self._untold = set()
+        self._untold, self._doubtful = set(), set()
 
     def follow(self, wanted: Iterable[str], states: Mapping[str, TargetState]) -> None:
         """Keep exactly these targets. A new one begins with the known state, so that joining changes nothing."""
         keys = frozenset(wanted)
         for key in (self._verdicts.keys() | self._published.keys()) - keys:
             self._verdicts.pop(key, None)
+            self._doubtful.discard(key)
             if key in self._published:
                 self._untold.add(key)
             else:
@@ -54,8 +64,12 @@ class VerdictBook:
         for key in keys - self._verdicts.keys():
             self._verdicts[key] = _first_verdict(states.get(key))
 
-    def take(self, key: str, result: Result, check: HealthCheck, now: float) -> Verdict | None:
-        """Count a result; the verdict after it, None where the target is not probed any more."""
+    def take(self, key: str, result: Result, check: HealthCheck, now: float, *, trusted: bool = True) -> Verdict | None:
+        """Count a result; the verdict after it, None where the target is not probed any more.
+
+        trusted: may this vantage trust its own eyes? If not, that a target is down is kept back until a probe fails
+        that can be trusted.
+        """
         before = self._verdicts.get(key)
         if before is None:
             return None
@@ -65,21 +79,20 @@ class VerdictBook:
         confirmed = key not in self._published and result.conclusive and result.ok == after.up
         if changed(before, after) or confirmed:
             self._untold.add(key)
+        if result.conclusive and not result.ok:
+            (self._doubtful.discard if trusted else self._doubtful.add)(key)
         return after
 
-    def take_untold(self, limit: int, *, withhold_down: bool) -> dict[str, VantageVerdict | None]:
-        """What is to be told now; None = the target is no longer probed. `told` or `not_told` must follow.
-
-        withhold_down: keep those that are down for later, since this vantage cannot trust its own eyes.
-        """
+    def take_untold(self, limit: int) -> dict[str, VantageVerdict | None]:
+        """What is to be told now; None = the target is no longer probed. `told` or `not_told` must follow."""
         batch: dict[str, VantageVerdict | None] = {}
         for key in sorted(self._untold):
-            verdict = self._verdicts.get(key)
             if len(batch) == limit:
                 break
-            if verdict is not None and verdict.up is False and withhold_down:
+            if not self._tellable(key):
                 continue
             self._untold.discard(key)
+            verdict = self._verdicts.get(key)
             if verdict is None:
                 batch[key] = None
             elif verdict.up is not None and self._published.get(key) != verdict.up:

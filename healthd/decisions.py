@@ -10,6 +10,7 @@ from pdns_gtm_backend.domain.answer import PolicyView
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.override import Override, policy_override
 from pdns_gtm_backend.domain.quorum import (
+    Judgement,
     configured_vantages,
     judge,
     next_target_state,
@@ -41,16 +42,22 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class TargetDecision:
-    """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report."""
+    """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report.
+
+    outvoted: those without effect now, where one that says otherwise may have been dead already when the verdict
+    changed: it has not been heard of since.
+    """
 
     states: Mapping[str, TargetState]
     waiting: frozenset[Cause]
+    outvoted: frozenset[Cause]
 
 
 def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Evidence) -> TargetDecision:
     """The states of targets on which the verdict of a vantage changed: nothing else can change a state."""
     states: dict[str, TargetState] = {}
     waiting: set[Cause] = set()
+    outvoted: set[Cause] = set()
     for vantage, target in causes:
         check = snapshot.health_checks.get(target.partition("|")[0])
         verdicts = evidence.verdicts.get(target, {})
@@ -69,7 +76,19 @@ def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Eviden
         state = next_target_state(previous, changed, judgement, verdicts, evidence.now)
         if state is not None:
             states[target] = state
-    return TargetDecision(states, frozenset(waiting))
+        elif not _answered(changed, judgement, evidence):
+            outvoted.add((vantage, target))
+    return TargetDecision(states, frozenset(waiting), frozenset(outvoted))
+
+
+def _answered(changed: VantageVerdict, judgement: Judgement, evidence: Evidence) -> bool:
+    """Were all who say otherwise alive after the verdict changed?"""
+    moment = min(changed.since, evidence.now)
+    return all(
+        evidence.heartbeats[vantage].time > moment
+        for vantage, seen in judgement.vantages.items()
+        if seen != changed.health
+    )
 
 
 def is_probed(snapshot: Snapshot, target: str) -> bool:
@@ -185,14 +204,15 @@ class Question:
 class Outcome:
     """changes, events: one write, so that a change of an address and all the switches it causes are seen at once.
 
-    after: the serving state with these changes. waiting: causes that cannot be decided yet. decided: the instances
-    whose policies were decided. again_at: when one must be decided again by itself.
+    after: the serving state with these changes. waiting, outvoted: causes that are to be decided again; see
+    TargetDecision. decided: the instances whose policies were decided. again_at: when one must be decided by itself.
     """
 
     changes: Sequence[Change]
     events: Sequence[Event]
     after: Serving
     waiting: frozenset[Cause]
+    outvoted: frozenset[Cause]
     decided: frozenset[str]
     again_at: Mapping[str, float]
 
@@ -215,7 +235,13 @@ def resolve(question: Question) -> Outcome:
     after = following.changed(following.snapshot.changed(policies.changes), policies.changes)
     events = [*events_between(question.told, after, pools, instances), *map(_expired_event, expired)]
     return Outcome(
-        [*changes, *policies.changes], events, after, targets.waiting, frozenset(instances), policies.again_at
+        changes=[*changes, *policies.changes],
+        events=events,
+        after=after,
+        waiting=targets.waiting,
+        outvoted=targets.outvoted,
+        decided=frozenset(instances),
+        again_at=policies.again_at,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.names import domain_name_error
@@ -44,12 +44,14 @@ class Connectivity:
     """What probes tell of the network of this vantage.
 
     references: does each answer? None = not known yet. failing_since: when the probe was started that left none that
-    answers. last_success: when the latest probe of any other target was started that passed. Both on a monotonic clock.
+    answers. last_success: when the latest probe of any other target was started that passed. restored_at: when the
+    probe was started that ended the last isolation. All on a monotonic clock.
     """
 
     references: Mapping[str, bool | None] = field(default_factory=dict)
     failing_since: float | None = None
     last_success: float = float("-inf")
+    restored_at: float = float("-inf")
 
     @classmethod
     def of(cls, references: Iterable[Target]) -> Connectivity:
@@ -60,13 +62,17 @@ class Connectivity:
         """A reference target was probed."""
         references = {**self.references, key: ok}
         if any(answers is not False for answers in references.values()):
-            return replace(self, references=references, failing_since=None)
+            return self._next(started, references=references, failing_since=None)
         since = started if self.failing_since is None else self.failing_since
-        return replace(self, references=references, failing_since=since)
+        return self._next(started, references=references, failing_since=since)
 
     def after_success(self, started: float) -> Connectivity:
         """A probe of another target passed."""
-        return replace(self, last_success=max(started, self.last_success))
+        return self._next(started, last_success=max(started, self.last_success))
+
+    def _next(self, started: float, **changes: Any) -> Connectivity:
+        after = replace(self, **changes)
+        return replace(after, restored_at=started) if self.isolated and not after.isolated else after
 
     @property
     def answering(self) -> bool | None:
@@ -79,3 +85,7 @@ class Connectivity:
     def isolated(self) -> bool:
         """Do all reference targets fail, and has nothing else answered since?"""
         return self.failing_since is not None and self.last_success < self.failing_since
+
+    def trusts(self, started: float) -> bool:
+        """May a probe that was started then be believed where it failed?"""
+        return not self.isolated and started >= self.restored_at

@@ -68,8 +68,10 @@ class Term:
         if not office.vantages.reaches_back_to(self._position):
             log.warning("verdicts were lost before they were decided: all are decided anew")
             self._waiting |= _contrary(self._board, serving.snapshot)
+        self._outvoted: frozenset[Cause] = frozenset()
         self._ready = self._waiting
         self._reporting: object = None
+        self._checks: object = None
         self._written = 0
         self._head = serving.snapshot.revision
         self.told_revision = self._noted_revision = told.snapshot.revision
@@ -156,6 +158,7 @@ class Term:
         self._suspended = suspensions(self._suspended, self._heartbeats, self._board, look.time)
         if checkup:
             self._checked_at = monotonic
+            self._ready |= self._outvoted
             self._check_up(look.time)
 
     def _check_up(self, now: float) -> None:
@@ -176,8 +179,9 @@ class Term:
             for name, beat in beats.items()
             if is_reporting(beat, now)
         }
-        if reporting != self._reporting:
-            self._reporting = reporting
+        checks = self._serving.snapshot.health_checks
+        if (reporting, beats.keys()) != self._reporting or checks is not self._checks:
+            self._reporting, self._checks = (reporting, beats.keys()), checks
             self._ready = self._waiting
         targets = {item.target for item in news}
         told = frozenset((item.vantage, item.target) for item in news if item.vantage)
@@ -200,7 +204,8 @@ class Term:
             self._write(outcome.changes, outcome.events)
         self._told = outcome.after
         self.told_revision = max(self._serving.snapshot.revision, self._head)
-        self._waiting = (self._waiting - causes) | outcome.waiting
+        self._outvoted = (self._outvoted - causes) | outcome.outvoted
+        self._waiting = (self._waiting - causes) | outcome.waiting | outcome.outvoted
         kept = {name: moment for name, moment in self._again.items() if name not in outcome.decided}
         self._again = kept | dict(outcome.again_at)
         self._pools, self._instances, self._targets, self._carried = set(), set(), set(), []

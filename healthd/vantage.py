@@ -156,8 +156,8 @@ class Vantage:
             wait = RENEW_SECONDS
             try:
                 if self._may_write() and self._held():
-                    self._follow_targets()
                     self._beat()
+                    self._follow_targets()
                     self._compare_with_store()
                     wait = self._publish()
                     self.trouble = ""
@@ -245,8 +245,9 @@ class Vantage:
                 self._connectivity = self._connectivity.after_success(started)
             if (history := self._history.get(target.key)) is not None:
                 history.add(now, result)
-            verdict = self._book.take(target.key, result, target.check, now)
-            if self._book.untold and not self._connectivity.isolated:
+            trusted = self._connectivity.trusts(started)
+            verdict = self._book.take(target.key, result, target.check, now, trusted=trusted)
+            if self._book.is_news(target.key):
                 self._wake.set()
         return target.check.interval if verdict is None else next_interval(verdict, target.check)
 
@@ -263,12 +264,11 @@ class Vantage:
     def _publish(self) -> float:
         """Tell the store what it does not know. Returns the seconds until there is reason to look again."""
         with self._lock:
-            isolated = self._connectivity.isolated
             if not self._book.untold:
                 return RENEW_SECONDS
         self._stopping.wait(max(0.0, self._publish_at - time.monotonic()))
         with self._lock:
-            batch = self._book.take_untold(MAX_BATCH, withhold_down=isolated)
+            batch = self._book.take_untold(MAX_BATCH)
         if not batch:
             return RENEW_SECONDS
         try:

@@ -12,6 +12,8 @@ from pdns_gtm_backend.domain.state import Heartbeat
 from pdns_gtm_backend.store.snapshot import Snapshot
 from pdns_gtm_backend.store.vantages import with_suspensions
 
+LOST_SECONDS: Final = 6.0
+"""Without a heartbeat for so long, a vantage is said to be lost. It stops to count earlier, which harms nothing."""
 SUSPENSION_SECONDS: Final = 3.0
 """A vantage that sees everything down first is no news: the others see it a moment later."""
 
@@ -46,9 +48,10 @@ def watch(
         if name in before.suspended or now - doubted[name] >= SUSPENSION_SECONDS
     }
     beats = with_suspensions(heartbeats, said)
-    silent = frozenset(name for name, beat in beats.items() if not is_fresh(beat, now))
+    lenient = now - (LOST_SECONDS - HEARTBEAT_LIMIT)
+    silent = frozenset(name for name, beat in beats.items() if not is_fresh(beat, lenient))
     told = frozenset(name for name, beat in beats.items() if beat.suspended and name not in silent)
-    after = Watch(said, doubted, told, silent, stale_checks(snapshot, beats, now))
+    after = Watch(said, doubted, told, silent, stale_checks(snapshot, beats, lenient))
     return after, [
         *_silence_events(before, after, heartbeats),
         *_suspension_events(before, after, beats),
@@ -70,7 +73,7 @@ def _silence_events(before: Watch, after: Watch, heartbeats: Mapping[str, Heartb
     if before.silent is None or after.silent is None:
         return
     for name in sorted(after.silent - before.silent):
-        reason = f"no heartbeat for {HEARTBEAT_LIMIT:g} s"
+        reason = f"no heartbeat for {LOST_SECONDS:g} s"
         yield {"kind": "vantage.lost", "vantage": name, "from": "reporting", "to": "silent", "reason": reason}
     for name in sorted(before.silent - after.silent):
         there = name in heartbeats

@@ -7,19 +7,41 @@ container gets those secrets only which it needs.
 import os
 import secrets
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from pdns_gtm_backend.dns.pdns_conf import backend_url, render
 from pdns_gtm_backend.settings import Settings
 
-SHARE: Final = Path(__file__).resolve().parents[1]
+TEMPLATE: Final = Path(__file__).resolve().parents[1] / "pdns-conf" / "pdns.conf"
 SECRETS: Final = ("redis-password", "backend-secret")
-BACKENDS: Final = ("backend", "backend-2")
-"""Host names; the PowerDNS beside each has a configuration of that name."""
-SENTINELS: Final = ("sentinel-1", "sentinel-2", "sentinel-3")
 MASTER: Final = "gtm"
+"""What the sentinels call the master that they watch."""
 SOCKET_FOLDER: Final = Path("/tmp")  # noqa: S108 - of PowerDNS's container, whose only writable folder it is
+
+
+@dataclass(frozen=True, slots=True)
+class Networks:
+    """The first three numbers of the networks' addresses; the last ones are those in docker-compose.yml."""
+
+    store: str = "172.30.52"
+    dns: str = "172.30.53"
+
+    @property
+    def redis(self) -> str:
+        """The master at the first start."""
+        return f"{self.store}.11"
+
+    @property
+    def sentinels(self) -> tuple[str, ...]:
+        """All that watch it."""
+        return tuple(f"{self.store}.{last}" for last in (21, 22, 23))
+
+    @property
+    def backends(self) -> Mapping[str, str]:
+        """Name of a container -> its address; the PowerDNS beside it has a configuration of that name."""
+        return {"backend": f"{self.dns}.21", "backend-2": f"{self.dns}.22"}
 
 
 def redis_conf() -> str:
@@ -42,15 +64,13 @@ def auth_conf(password: str) -> str:
     return f"requirepass {password}\nmasterauth {password}\n"
 
 
-def sentinel_conf(password: str) -> str:
-    """sentinel.conf: two of three must agree that the master is down; hosts go by name, for addresses change."""
+def sentinel_conf(password: str, networks: Networks) -> str:
+    """sentinel.conf: two of three must agree that the master is down."""
     lines = (
         "dir /data",
         "bind * -::*",
         "protected-mode no",
-        "sentinel resolve-hostnames yes",
-        "sentinel announce-hostnames yes",
-        f"sentinel monitor {MASTER} redis 6379 2",
+        f"sentinel monitor {MASTER} {networks.redis} 6379 2",
         f"sentinel auth-pass {MASTER} {password}",
         f"sentinel down-after-milliseconds {MASTER} 3000",
         f"sentinel failover-timeout {MASTER} 10000",
@@ -58,33 +78,34 @@ def sentinel_conf(password: str) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def redis_url(password: str, *, sentinels: bool) -> str:
+def redis_url(password: str, networks: Networks, *, sentinels: bool) -> str:
     """Where the processes find Redis."""
     if not sentinels:
-        return f"redis://:{password}@redis:6379/0"
-    hosts = ",".join(f"{name}:26379" for name in SENTINELS)
+        return f"redis://:{password}@{networks.redis}:6379/0"
+    hosts = ",".join(f"{address}:26379" for address in networks.sentinels)
     return f"redis+sentinel://:{password}@{hosts}/{MASTER}?db=0"
 
 
 def pdns_conf(settings: Settings, backend: str, template: Path) -> str:
-    """pdns.conf of the PowerDNS whose backend is the host `backend`."""
+    """pdns.conf of the PowerDNS whose backend is at the address `backend`."""
     own = backend_url(settings)
     other = own.replace(own.split("/")[2], f"{backend}:{settings.backend_port}", 1)
     return render(settings, SOCKET_FOLDER, template).replace(own, other, 1)
 
 
-def files(made: Mapping[str, str], *, sentinels: bool, share: Path) -> Iterator[tuple[str, str]]:
+def files(made: Mapping[str, str], networks: Networks, *, sentinels: bool, template: Path) -> Iterator[tuple[str, str]]:
     """Path below the root of the volumes, and text, of every file. made: the secrets by name."""
     password, secret = made["redis-password"], made["backend-secret"]
     settings = Settings(listen="0.0.0.0", backend_secret=secret)  # noqa: S104 - inside a container's own network
     yield "secrets/redis-password", f"{password}\n"
     yield "secrets/backend-secret", f"{secret}\n"
-    yield "secrets/redis-url", f"{redis_url(password, sentinels=sentinels)}\n"
-    yield "redis-conf/redis.conf", redis_conf()
-    yield "redis-conf/sentinel.conf", sentinel_conf(password)
+    yield "secrets/redis-url", f"{redis_url(password, networks, sentinels=sentinels)}\n"
     yield "redis-conf/auth.conf", auth_conf(password)
-    for backend in BACKENDS:
-        yield f"pdns-conf/{backend}/pdns.conf", pdns_conf(settings, backend, share / "pdns-conf" / "pdns.conf")
+    yield "redis-conf/master.conf", redis_conf()
+    yield "redis-conf/replica.conf", f"{redis_conf()}replicaof {networks.redis} 6379\n"
+    yield "redis-conf/sentinel.conf", sentinel_conf(password, networks)
+    for name, address in networks.backends.items():
+        yield f"pdns-conf/{name}/pdns.conf", pdns_conf(settings, address, template)
 
 
 def kept_or_new(folder: Path) -> Mapping[str, str]:
@@ -105,12 +126,14 @@ def write(path: Path, text: str) -> None:
     new.replace(path)
 
 
-def main(root: Path, profiles: str, share: Path = SHARE) -> None:
-    """Write every file below `root`. profiles: those of docker-compose in use, separated by commas."""
+def main(root: Path, environment: Mapping[str, str], template: Path = TEMPLATE) -> None:
+    """Write every file below `root`. GTM_PROFILES: those of docker-compose in use, separated by commas."""
     made = kept_or_new(root / "secrets")
-    for path, text in files(made, sentinels="ha" in profiles.split(","), share=share):
+    networks = Networks(store=environment["GTM_STORE_NETWORK"], dns=environment["GTM_DNS_NETWORK"])
+    sentinels = "ha" in environment.get("GTM_PROFILES", "").split(",")
+    for path, text in files(made, networks, sentinels=sentinels, template=template):
         write(root / path, text)
 
 
 if __name__ == "__main__":
-    main(Path("/run"), os.environ.get("GTM_PROFILES", ""))
+    main(Path("/run"), os.environ)

@@ -18,7 +18,7 @@ from pdns_gtm_backend.admin import (
     tokens,
     zones,
 )
-from pdns_gtm_backend.admin.reading import MAX_BODY_BYTES
+from pdns_gtm_backend.admin.problems import MAX_BODY_BYTES
 from pdns_gtm_backend.admin.services import Services
 from pdns_gtm_backend.admin.writing import PREFIX
 from pdns_gtm_backend.domain.moment import rfc3339
@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 def create_app(services: Services) -> Flask:
     """The application on `services`, which are started already."""
     app = Flask("pdns_gtm_backend.admin", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # One more than is allowed: a longer body of unknown length is cut there, and its last octet gives it away.
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
     app.config["TRAP_HTTP_EXCEPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False

@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE: Final = "application/problem+json"
 TYPE_PREFIX: Final = "urn:pdns-gtm:problem:"
+MAX_BODY_BYTES: Final = 8 * 1024 * 1024
+MAX_USERS: Final = 100
+"""Users of an object that a problem names; it tells how many there are."""
+TOO_LARGE: Final = f"the body has more than {MAX_BODY_BYTES} octets"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +107,8 @@ def _of_parameters(error: InvalidParameters) -> Response:
 
 
 def _of_users(error: InUse) -> Response:
-    return problem("in-use", str(error), users=[{"kind": u.kind, "id": u.id, "name": u.name} for u in error.users])
+    users = [{"kind": u.kind, "id": u.id, "name": u.name} for u in error.users[:MAX_USERS]]
+    return problem("in-use", str(error), users=users, user_count=len(error.users))
 
 
 def _of_brake(error: Braked) -> Response:
@@ -154,7 +159,7 @@ def _of_http(error: HTTPException) -> Response:
     detail = {
         "not-found": f"there is nothing at {request.path}",
         "method-not-allowed": f"{request.method} is not allowed at {request.path}",
-        "too-large": f"the body has more than {request.max_content_length} octets",
+        "too-large": TOO_LARGE,
     }.get(kind, error.description or KINDS[kind].title)
     allow = error.get_response().headers.get("Allow")
     return problem(kind, detail, {"Allow": allow} if allow else None)

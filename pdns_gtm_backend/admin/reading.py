@@ -7,12 +7,11 @@ from typing import Any, Final
 
 from flask import request
 
-from pdns_gtm_backend.admin.problems import Problem
+from pdns_gtm_backend.admin.problems import MAX_BODY_BYTES, TOO_LARGE, Problem
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.operations.errors import InvalidParameters
 from pdns_gtm_backend.operations.preconditions import Precondition, Versions
 
-MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_DEPTH: Final = 32
 MAX_MEMBERS: Final = 1000
 MAX_LIMIT: Final = 1000
@@ -34,6 +33,8 @@ def json_body(*, patch: bool = False) -> Any:
         detail = f"the Content-Type {given}: send {' or '.join(accepted)}"
         raise Problem("unsupported-media-type", detail, headers)
     data = request.get_data(cache=False)
+    if len(data) > MAX_BODY_BYTES:
+        raise Problem("too-large", TOO_LARGE)
     if not data.strip():
         raise Problem("malformed", "the body is empty")
     return parse_json(data)

@@ -13,7 +13,7 @@ from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
 
-HEARTBEAT_LIMIT: Final = 6.0
+HEARTBEAT_LIMIT: Final = 3.0
 """Seconds without a heartbeat after which a vantage no longer reports."""
 
 LEAST_SUSPENDED: Final = 2

@@ -227,7 +227,7 @@ def _valid(
     violations = [*parsed.violations, *found]
     if parsed.value is None:
         raise InvalidConfiguration(violations)
-    value = canonical_or_same(resource, complete(parsed.value))
+    value = _canonical_or_same(resource, complete(parsed.value))
     candidate = snapshot.changed([Change(resource.kind, getattr(value, resource.identity), value)])
     violations += beside(violations, resource.check(value, candidate, operator.rules))
     if violations:
@@ -235,12 +235,10 @@ def _valid(
     return value
 
 
-def canonical_or_same(resource: Resource, value: Any) -> Any:
-    """The stored form of `value`; itself where its violations leave none."""
-    try:
-        return resource.canonical(value)
-    except ValueError:
-        return value
+def _canonical_or_same(resource: Resource, value: Any) -> Any:
+    """The stored form of `value`; itself where it breaks rules of its own, which are told of what was sent."""
+    broken = any(True for _ in kinds.KINDS[resource.kind].violations(value))
+    return value if broken else resource.canonical(value)
 
 
 def beside(known: Sequence[Violation], more: Iterable[Violation]) -> Sequence[Violation]:

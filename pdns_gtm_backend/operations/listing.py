@@ -3,8 +3,9 @@
 import base64
 import binascii
 from bisect import bisect_right
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from pdns_gtm_backend.domain.configuration import closest_zone
@@ -20,6 +21,7 @@ from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.operations.overrides import visible
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.snapshot import Snapshot
 
 Filter = Callable[[Serving, Any, str], bool]
 
@@ -48,21 +50,39 @@ def page(operator: Operator, kind: str, filters: Mapping[str, str], cursor: str 
             operator, serving, value
         )
 
-    return page_of(serving.snapshot.documents[kind], cursor, limit, wanted)
+    held = serving.snapshot.documents[kind]
+    indexed = [INDEXED[kind, key](serving.snapshot, text) for key, text in filters.items() if (kind, key) in INDEXED]
+    names = sorted(name for name in min(indexed, key=len) if name in held) if indexed else _ordered(kind, held)
+    return _page(names, held, cursor, limit, wanted)
 
 
-def page_of(
-    held: Mapping[str, Any], cursor: str | None, limit: int, wanted: Callable[[Any], bool] = lambda _: True
-) -> Page:
+def page_of(held: Mapping[str, Any], cursor: str | None, limit: int) -> Page:
     """The next `limit` of what `held` holds by id. Raises InvalidParameters."""
+    return _page(sorted(held), held, cursor, limit, lambda _: True)
+
+
+def _page(
+    names: list[str], held: Mapping[str, Any], cursor: str | None, limit: int, wanted: Callable[[Any], bool]
+) -> Page:
     found: list[tuple[str, Any]] = []
-    for name in _behind(sorted(held), cursor):
+    for name in _behind(names, cursor):
         if wanted(held[name]):
             found.append((name, held[name]))
         if len(found) > limit:
             break
     more = len(found) > limit
     return Page([value for _, value in found[:limit]], encode_cursor(found[limit - 1][0]) if more else None)
+
+
+_orders: Final[dict[str, tuple[Mapping[str, Any], list[str]]]] = {}
+"""The ids of a kind in order, with the immutable mapping that they are of: sorting them all costs more than a page."""
+
+
+def _ordered(kind: str, held: Mapping[str, Any]) -> list[str]:
+    known = _orders.get(kind)
+    if known is None or known[0] is not held:
+        known = _orders[kind] = held, sorted(held)
+    return known[1]
 
 
 def encode_cursor(identifier: str) -> str:
@@ -80,7 +100,7 @@ def decode_cursor(cursor: str) -> str:
 
 def _behind(names: list[str], cursor: str | None) -> Iterator[str]:
     start = 0 if cursor is None else bisect_right(names, decode_cursor(cursor))
-    return iter(names[start:])
+    return islice(names, start, None)
 
 
 def _sees(operator: Operator, serving: Serving, value: Any) -> bool:
@@ -175,6 +195,15 @@ def _selects(name: str) -> Filter:
 
     return holds
 
+
+INDEXED: Final[Mapping[tuple[str, str], Callable[[Snapshot, str], Collection[str]]]] = {
+    (kinds.INSTANCES, "name"): lambda snapshot, text: snapshot.members("instance-names", text),
+    (kinds.INSTANCES, "pool"): lambda snapshot, text: snapshot.instances_using_pool(text),
+    (kinds.POOLS, "address"): lambda snapshot, text: snapshot.pools_with_address(canonical(text)),
+    (kinds.POOLS, "label"): lambda snapshot, text: snapshot.pools_with_label(text),
+    (kinds.POOLS, "health_check"): lambda snapshot, text: snapshot.pools_using_check(text),
+}
+"""Filters for which the snapshot knows the ids without a search."""
 
 FILTERS: Final[Mapping[str, Mapping[str, Filter]]] = {
     kinds.INSTANCES: {

@@ -164,6 +164,8 @@ def effects(serving: Serving, changes: Sequence[Change]) -> Sequence[Effect]:
 
 def _effects(before: ServedInstance, after: ServedInstance) -> Iterator[Effect]:
     instance = after.instance
+    if not instance.enabled:
+        return
     for family, views in after.views.items():
         pairs = zip(views, before.choices[family], after.choices[family], strict=True)
         for view, was, chosen in pairs:

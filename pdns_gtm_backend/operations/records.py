@@ -140,7 +140,7 @@ def _valid(snapshot: Snapshot, zone: Zone, name: str, rrtype: str, raw: object) 
     known += beside(known, _violations(value, zone, snapshot))
     if known:
         raise InvalidConfiguration(known)
-    return replace(value, records=tuple(dict.fromkeys(_content(value.type, text) for text in value.records)))
+    return replace(value, records=tuple(dict.fromkeys(stored_content(value.type, text) for text in value.records)))
 
 
 def _violations(rrset: RRset, zone: Zone, snapshot: Snapshot) -> Iterator[Violation]:
@@ -153,7 +153,7 @@ def _violations(rrset: RRset, zone: Zone, snapshot: Snapshot) -> Iterator[Violat
         return
     for index, text in enumerate(rrset.records):
         try:
-            _content(rrset.type, text)
+            stored_content(rrset.type, text)
         except ValueError as error:
             yield Violation(pointer("records", index), f"{shown(text)} is no {rrset.type} record: {error}")
     if rrset.type in SINGLE_TYPES and len(rrset.records) > 1:
@@ -195,7 +195,7 @@ def _type_error(rrtype: str) -> str | None:
     return None
 
 
-def _content(rrtype: str, text: str) -> str:
+def stored_content(rrtype: str, text: str) -> str:
     """A record in the form that PowerDNS compares: names without the trailing dot. Raises ValueError."""
     try:
         record = dns.rdata.from_text(dns.rdataclass.IN, rrtype, text, origin=dns.name.root, relativize=False)
@@ -208,7 +208,7 @@ def _content(rrtype: str, text: str) -> str:
 
 def _next_serial(snapshot: Snapshot, zone: Zone, written: RRset) -> Iterator[Change]:
     """The zone with its next serial, also in its own SOA record where it has one that is not what was written."""
-    yield Change(kinds.ZONES, zone.name, replace(zone, serial=_following(zone.serial)))
+    yield Change(kinds.ZONES, zone.name, replace(zone, serial=following_serial(zone.serial)))
     key = rrset_key(zone.name, zone.name, "SOA")
     soa = snapshot.rrsets.get(key)
     if soa is None or written.type == "SOA":
@@ -216,10 +216,10 @@ def _next_serial(snapshot: Snapshot, zone: Zone, written: RRset) -> Iterator[Cha
     fields = soa.records[0].split()
     if len(fields) != SOA_FIELDS or not fields[SOA_SERIAL].isdecimal():
         return
-    fields[SOA_SERIAL] = str(_following(int(fields[SOA_SERIAL])))
+    fields[SOA_SERIAL] = str(following_serial(int(fields[SOA_SERIAL])))
     yield Change(kinds.RRSETS, key, replace(soa, records=(" ".join(fields),)))
 
 
-def _following(serial: int) -> int:
+def following_serial(serial: int) -> int:
     """The next serial (RFC 1982); 0 is left out, as it means none in many tools."""
     return 1 if serial >= MAX_SERIAL else serial + 1

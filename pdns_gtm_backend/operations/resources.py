@@ -44,7 +44,7 @@ class Resource:
 
     noun: for people. identity: the field that names it. generated: fields that operators cannot choose. fixed: those
     that they choose once.
-    canonical: the form that is stored; may raise ValueError for an object with violations.
+    canonical: the form that is stored, of an object that keeps its own rules.
     check: every rule that it breaks among the other objects of a snapshot, which holds it already.
     warnings: what is allowed and probably not meant.
     users: what would break without it.

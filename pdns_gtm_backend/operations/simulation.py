@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pdns_gtm_backend.domain.answer import Choice, ServedInstance, record_type
+from pdns_gtm_backend.domain.answer import DISABLED, Choice, Rule, ServedInstance, record_type
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.domain.explanation import Explanation, SetExplanation, explain, probabilities
 from pdns_gtm_backend.domain.names import canonical, domain_name_error, parents
@@ -19,13 +19,14 @@ from pdns_gtm_backend.store.serving import Serving
 FAMILIES: Final[Mapping[str, Family]] = {"A": "ipv4", "AAAA": "ipv6"}
 TYPES: Final = ("A", "AAAA", "CNAME")
 
-RULES: Final[Mapping[str, str]] = {
+RULES: Final[Mapping[Rule, str]] = {
     "set": "answers from set {set}",
     "pinned_unavailable": "is pinned to set {set}, which is not available: all its addresses are answered",
     "fail_open": "has no available set: all addresses of set {set} are answered (when_all_down: fail_open)",
     "fail_closed": "has no available set, as no policy of the instance has: no data (when_all_down: fail_closed)",
     "other_policy": "has nothing of this type to give: policy {policy} answers from set {set}",
     "none": "holds no address of this type, and no other policy does: no data",
+    "disabled": "is not asked, as the instance is disabled: no data",
 }
 
 
@@ -140,7 +141,8 @@ def simulate(operator: Operator, locator: Locates, name: str, rrtype: str, clien
     truncated = network.truncated(scope)
     place = NOWHERE if network.bits == 0 and network.version == 4 else locator.locate(truncated)
     explanation = explain(served, family, truncated, place)
-    choice = served.choices[family][explanation.lines[0].owner if explanation.lines else 0]
+    owner = explanation.lines[0].owner if explanation.lines else 0
+    choice = served.choices[family][owner] if served.instance.enabled else DISABLED
     match = explanation.lines[0] if explanation.lines else None
     records = served.addresses(family, match, truncated, random.random)
     instance = served.instance
@@ -160,7 +162,7 @@ def simulate(operator: Operator, locator: Locates, name: str, rrtype: str, clien
         source_policy=explanation.source[0] if explanation.source else None,
         source_set=explanation.source[1] if explanation.source else None,
         sets=explanation.sets,
-        drawn_from=_drawn_from(served, family, choice, truncated),
+        drawn_from=_drawn_from(choice, truncated),
         left_out=_left_out(explanation),
         answer=DrawnAnswer(record_type(family), instance.ttl, list(records)),
         why=_why(served, explanation, place, found_by),
@@ -222,9 +224,7 @@ def _lines(served: ServedInstance, explanation: Explanation) -> Sequence[LineFou
     return [LineFound(match.written, match.matched, policies[match.owner].name) for match in explanation.lines]
 
 
-def _drawn_from(served: ServedInstance, family: Family, choice: Choice, client: Network) -> Sequence[DrawnChance]:
-    if family not in served.families:
-        return []
+def _drawn_from(choice: Choice, client: Network) -> Sequence[DrawnChance]:
     chances = probabilities(choice, client)
     return [DrawnChance(address, pool, chance) for (pool, address), chance in chances.items()]
 
@@ -236,11 +236,15 @@ def _left_out(explanation: Explanation) -> Sequence[LeftOut]:
         for address in one.addresses:
             if address.probability != 0:
                 continue
-            reason = address.reason if is_source else f"set {one.name} does not answer"
+            reason = address.reason if is_source else _silent(one.name, explanation.rule)
             if is_source and address.availability in ("up", "unknown"):
                 reason = _not_drawn(address.weight, address.availability)
             found.append(LeftOut(address.address, address.pool, one.name, reason))
     return found
+
+
+def _silent(name: str, rule: Rule) -> str:
+    return "the instance is disabled" if rule == "disabled" else f"set {name} does not answer"
 
 
 def _not_drawn(weight: int, availability: str) -> str:
@@ -259,8 +263,6 @@ def _why(served: ServedInstance, explanation: Explanation, place: Place, found_b
     instance = served.instance
     code = "-".join(part for part in (place.continent, place.country, place.subdivision) if part) or "nowhere known"
     said = [f"the name is in {found_by} of instance {instance.name} ({instance.id})"]
-    if not instance.enabled:
-        said.append("the instance is disabled: no data")
     system = f", AS{place.asn}" if place.asn else ""
     said.append(
         f"client {explanation.client} is in {code}{system}; the answer holds for the whole /{explanation.scope}"

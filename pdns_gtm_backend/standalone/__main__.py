@@ -21,6 +21,7 @@ python -m pdns_gtm_backend.standalone origin NAME   ask the running system to st
 Settings come from the environment (GTM_...): see README.md."""
 CANNOT_START: Final = 1
 WRONG_USAGE: Final = 2
+INTERRUPTED: Final = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,6 +47,8 @@ def _reported(command: Callable[[], int]) -> int:
         for line in str(error).splitlines():
             print(f"pdns-gtm: {line}", file=sys.stderr)
         return CANNOT_START
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def run() -> int:

@@ -16,7 +16,7 @@ SECRET: Final = frozenset({"GTM_REDIS_URL", "GTM_BACKEND_SECRET"})
 def load(environment: Mapping[str, str]) -> Settings:
     """Settings from the environment of this process. Raises Unusable with every wrong one and what is allowed."""
     try:
-        return Settings()
+        settings = Settings()
     except ValidationError as error:
         problems = []
         for problem in error.errors(include_url=False, include_input=False):
@@ -24,6 +24,9 @@ def load(environment: Mapping[str, str]) -> Settings:
             value = "" if name in SECRET else f"={environment.get(name, '')}"
             problems.append(f"{name}{value}: {problem['msg'].removeprefix('Value error, ')}")
         raise Unusable("\n".join(problems)) from None
+    if settings.transport != "http":
+        raise Unusable(f"GTM_TRANSPORT={settings.transport}: the backend serves http only, so far")
+    return settings
 
 
 def unknown(environment: Mapping[str, str]) -> Iterator[str]:

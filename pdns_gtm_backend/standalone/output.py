@@ -3,6 +3,7 @@
 import os
 import select
 from collections.abc import Iterable
+from io import FileIO
 from pathlib import Path
 from typing import Final
 
@@ -39,12 +40,14 @@ class LogFile:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._file = path.open("ab", buffering=0)
+        self._file: FileIO | None = None
 
     def write(self, lines: Iterable[bytes]) -> None:
-        """Append `lines`; a full disk loses them, not the system."""
+        """Append `lines`; a full disk or a missing folder loses them, not the system."""
         data = b"".join(line + b"\n" for line in lines)
         try:
+            if self._file is None:
+                self._file = FileIO(self._path, "a")
             if self._file.tell() + len(data) > LOG_BYTES:
                 self._rotate()
             self._file.write(data)
@@ -53,12 +56,14 @@ class LogFile:
 
     def _rotate(self) -> None:
         self._path.replace(self._path.with_suffix(self._path.suffix + ".1"))
-        self._file.close()
-        self._file = self._path.open("ab", buffering=0)
+        self.close()
+        self._file = FileIO(self._path, "a")
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
+            self._file = None
 
 
 class Console:

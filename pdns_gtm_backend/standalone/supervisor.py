@@ -171,8 +171,11 @@ class Supervisor:
     def _write_pid(self, name: str, pid: int) -> None:
         path = self._layout.pid_file(name)
         temporary = path.with_suffix(".new")
-        temporary.write_text(f"{pid}\n")
-        temporary.replace(path)
+        try:
+            temporary.write_text(f"{pid}\n")
+            temporary.replace(path)
+        except OSError as error:
+            self.say(f"{path} cannot be written: {error}; {name} runs as pid {pid}")
 
     def _take_output(self, name: str) -> bool:
         """Read once; False when there is nothing to read."""

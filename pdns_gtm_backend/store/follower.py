@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -41,6 +41,8 @@ GAP_SHARE: Final = 5
 """After a whole reload the next gap waits so long, or so many times what the reload took: broken entries in the feed
 must not keep a processor busy."""
 BATCH: Final = 500
+BULK_CHARACTERS: Final = 500_000
+"""Changes of this size, a thousand documents or so, are built like a whole load."""
 
 State = Literal["starting", "following", "disconnected", "foreign", "newer"]
 Entries = Sequence[tuple[str, dict[str, str]]]
@@ -86,7 +88,7 @@ class Follower:
         self.status = Status("starting", "", time.time())
         with _long_lived():
             snapshot = None if path is None else _from_disk(path)
-            self.serving = prepare(snapshot or empty())
+            self.serving = self._told = prepare(snapshot or empty())
         self._saver = None if path is None else disk.Saver(path, snapshot)
 
     @property
@@ -109,9 +111,12 @@ class Follower:
             self._saver.stop()
 
     def wait_for(self, revision: int, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until the snapshot holds `revision`."""
+        """Wait up to `timeout` seconds until the snapshot holds `revision` and every listener was told.
+
+        Not for listeners: they would wait for themselves.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self.serving.snapshot.revision >= revision, timeout)
+            return self._changed.wait_for(lambda: self._told.snapshot.revision >= revision, timeout)
 
     def wait_until_following(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until the store is followed."""
@@ -197,18 +202,17 @@ class Follower:
         return found
 
     def _apply(self, found: Entries) -> None:
-        serving = self.serving
-        snapshot, changes = serving.snapshot, list[Change]()
-        for identifier, fields in found:
-            snapshot, listed = _patched(snapshot, identifier, fields)
-            changes += listed
+        snapshot, changes = self.serving.snapshot, list[Change]()
+        with _long_lived() if _is_bulk(found) else nullcontext():
+            for identifier, fields in found:
+                snapshot, listed = _patched(snapshot, identifier, fields)
+                changes += listed
+            serving = self.serving.changed(snapshot, changes)
         self._cursor = found[-1][0]
-        self._publish(serving.changed(snapshot, changes), changes)
+        self._publish(serving, changes)
 
     def _publish(self, serving: Serving, changes: Sequence[Change] | None) -> None:
-        with self._changed:
-            self.serving = serving
-            self._changed.notify_all()
+        self.serving = serving
         if self._saver is not None:
             self._saver.offer(serving.snapshot)
         for listener in self.listeners:
@@ -216,6 +220,9 @@ class Follower:
                 listener(serving, changes)
             except Exception:
                 log.exception("a listener of the store failed", extra={"event": "store.listener-failed"})
+        with self._changed:
+            self._told = serving
+            self._changed.notify_all()
 
     def _say(self, state: State, detail: str) -> bool:
         """Note how the follower stands; was that news?"""
@@ -261,6 +268,10 @@ def _departure(held: Position, found: Position) -> str | None:
     if found.revision < held.revision:
         return f"the store went back from revision {held.revision} to {found.revision}"
     return None
+
+
+def _is_bulk(found: Entries) -> bool:
+    return sum(len(fields.get("change", "")) for _, fields in found) > BULK_CHARACTERS
 
 
 def _patched(snapshot: Snapshot, identifier: str, fields: dict[str, str]) -> tuple[Snapshot, Sequence[Change]]:

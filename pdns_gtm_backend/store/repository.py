@@ -16,8 +16,11 @@ from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
 
 KEPT_CHANGES: Final = 20_000
+KEPT_CHANGES_OCTETS: Final = 64 * 2**20
+"""A whole configuration may be one entry of the feed: of such ones fewer are kept, as many as fit in this."""
 KEPT_EVENTS: Final = 50_000
 KEPT_AUDIT: Final = 50_000
+LOAD_ATTEMPTS: Final = 5
 
 
 class StoreUnavailable(Exception):
@@ -78,13 +81,14 @@ class Repository:
     def commit(self, commit: Commit, store_id: str) -> int:
         """Write all or nothing; returns the new revision. Raises Conflict or StoreUnavailable."""
         texts = [(c, "" if c.value is None else kinds.encode(c.kind, c.value)) for c in commit.changes]
+        change = json.dumps([(c.kind, c.id, text) for c, text in texts], ensure_ascii=False, separators=(",", ":"))
         arguments: list[str | int] = [
             store_id,
             commit.lease or "",
             "" if commit.configuration_revision is None else commit.configuration_revision,
-            json.dumps([(c.kind, c.id, text) for c, text in texts], ensure_ascii=False, separators=(",", ":")),
+            change,
             "" if commit.audit is None else json.dumps(commit.audit),
-            KEPT_CHANGES,
+            min(KEPT_CHANGES, 1 + KEPT_CHANGES_OCTETS // len(change)),
             KEPT_EVENTS,
             KEPT_AUDIT,
             len(commit.preconditions),
@@ -110,31 +114,35 @@ class Repository:
 
     def load(self) -> Loaded:
         """Everything at one revision. Raises RedisError or NewerSchema."""
-        pipe = self.client.pipeline(transaction=True)
-        self._ask_position(pipe)
-        pipe.get(keys.CONFIGURATION_REVISION)
-        pipe.xrevrange(keys.CHANGES, count=1)
-        pipe.hgetall(keys.VERSIONS)
-        for kind in kinds.KINDS:
-            pipe.hgetall(keys.documents(kind))
-        numbers, replication, configuration, newest, versions, *documents = pipe.execute()
-        return Loaded(
-            _position(numbers, replication),
-            _number(keys.CONFIGURATION_REVISION, configuration),
-            dict(zip(kinds.KINDS, documents, strict=True)),
-            versions,
-            newest[0][0] if newest else "0-0",
-        )
+        for _ in range(LOAD_ATTEMPTS):
+            # No MULTI: a Redis that is full refuses even to read in it. It serves what one client sent at once anyway.
+            pipe = self.client.pipeline(transaction=False)
+            self._ask_position(pipe)
+            pipe.get(keys.CONFIGURATION_REVISION)
+            pipe.xrevrange(keys.CHANGES, count=1)
+            pipe.hgetall(keys.VERSIONS)
+            for kind in kinds.KINDS:
+                pipe.hgetall(keys.documents(kind))
+            pipe.mget(_POSITION_KEYS)
+            before, replication, configuration, newest, versions, *documents, after = pipe.execute()
+            if before == after:
+                return Loaded(
+                    _position(before, replication),
+                    _number(keys.CONFIGURATION_REVISION, configuration),
+                    dict(zip(kinds.KINDS, documents, strict=True)),
+                    versions,
+                    newest[0][0] if newest else "0-0",
+                )
+        raise InvalidResponse("the store changed each time while it was read")
 
     def position(self) -> Position:
         """Where the store is now; its id is "" where it has none. Raises RedisError or NewerSchema."""
-        pipe = self.client.pipeline(transaction=True)
+        pipe = self.client.pipeline(transaction=False)
         self._ask_position(pipe)
-        numbers, replication = pipe.execute()
-        return _position(numbers, replication)
+        return _position(*pipe.execute())
 
     def _ask_position(self, pipe: Any) -> None:
-        pipe.mget(keys.STORE_ID, keys.REVISION, keys.SCHEMA)
+        pipe.mget(_POSITION_KEYS)
         pipe.info("replication")
 
     def identify(self) -> str:
@@ -158,6 +166,7 @@ class NewerSchema(Exception):
         super().__init__(f"the store has schema version {version}, this software knows up to {keys.SCHEMA_VERSION}")
 
 
+_POSITION_KEYS: Final = (keys.STORE_ID, keys.REVISION, keys.SCHEMA)
 _COMMIT_KEYS: Final = (
     keys.REVISION,
     keys.CONFIGURATION_REVISION,
@@ -171,7 +180,7 @@ _COMMIT_KEYS: Final = (
 
 
 def _position(numbers: Sequence[str | None], replication: Mapping[str, Any]) -> Position:
-    """From the store's id, its revision and its schema, and the id of the master's history (master_replid)."""
+    """From the store's id, its revision and its schema, and the id of the master's history (INFO, master_replid)."""
     store_id, revision, schema = numbers
     if _number(keys.SCHEMA, schema) > keys.SCHEMA_VERSION:
         raise NewerSchema(_number(keys.SCHEMA, schema))

@@ -1,7 +1,8 @@
-"""The engine and the system, one of each for all tests here, and the report of what was measured."""
+"""The engine and the system, which the tests of a module share, and the report of what was measured."""
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -52,30 +53,43 @@ def images() -> Iterator[Engine]:
     yield engine
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def system(images: Engine) -> Iterator[System]:
     """The whole system, running; this process is in its network meanwhile."""
-    images.start(isolated=True)
-    running = System(images)
+    with started(System(images)) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def small_system(images: Engine) -> Iterator[System]:
+    """What comes up without a profile, and the demo to have something in it."""
+    with started(System(images, "demo")) as running:
+        yield running
+
+
+@contextmanager
+def started(system: System) -> Iterator[System]:
+    """Start a system without data, in an engine of its own network, and take it away again."""
+    system.engine.start(isolated=True)
     try:
-        with images.inside():
+        with system.engine.inside():
             try:
-                running.down("--volumes")
-                REPORT.append(f"docker-compose up of all profiles to the first answer: {running.up():.1f} s")
-                yield running
+                system.down("--volumes")
+                REPORT.append(f"docker-compose up of {system.profiles} to the first answer: {system.up():.1f} s")
+                yield system
             except BaseException:
-                print(running.logs())
+                print(system.logs())
                 raise
             finally:
-                running.down("--volumes")
+                system.down("--volumes")
     finally:
-        images.stop()
+        system.engine.stop()
 
 
 @pytest.fixture(autouse=True)
 def settled(request: pytest.FixtureRequest) -> None:
     """Each test begins with everything as it should be, whatever the one before has left."""
-    if "system" in request.fixturenames:
-        running: System = request.getfixturevalue("system")
+    for name in {"system", "small_system"} & set(request.fixturenames):
+        running: System = request.getfixturevalue(name)
         running.start_all()
         running.until(running.settled, "settled system", 60)

@@ -30,7 +30,7 @@ ADDRESSES: Final[Mapping[str, str]] = {
     "b2": f"{NETWORK}.22",
     "c1": f"{NETWORK}.31",
 }
-PROFILES: Final = "demo,edge,ha"
+ALL_PROFILES: Final = "demo,edge,ha"
 DEFAULTS: Final[Mapping[str, frozenset[str]]] = {MAINLAND: frozenset({"a1", "a2"}), WORLD: frozenset({"b1", "b2"})}
 """What each client gets while nothing is wrong."""
 
@@ -42,10 +42,11 @@ def origins(addresses: Sequence[str]) -> frozenset[str]:
 
 
 class System:
-    """The project's containers in an engine."""
+    """The project's containers in an engine. profiles: those of docker-compose.yml, separated by commas."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, profiles: str = ALL_PROFILES) -> None:
         self.engine = engine
+        self.profiles = profiles
         self.name_servers = tuple(DnsClient(port, timeout=0.5) for port in NAME_SERVER_PORTS)
         self.direct = self.name_servers[0]
         self.edge = DnsClient(EDGE_PORT, timeout=0.5)
@@ -55,7 +56,7 @@ class System:
     def up(self) -> float:
         """Start all of it; returns the seconds until the first right answer to the SOA of the access zone."""
         began = time.monotonic()
-        self.engine.compose("up", "--detach", "--no-build", COMPOSE_PROFILES=PROFILES)
+        self.engine.compose("up", "--detach", "--no-build", COMPOSE_PROFILES=self.profiles)
         self.until(lambda: self.ask(self.direct, "gtm.example", "SOA") == 1, "an answer", 60)
         taken = time.monotonic() - began
         self.until(lambda: bool(self.find_cname()), "the demo's instance", 60)
@@ -64,7 +65,7 @@ class System:
     def down(self, *words: str) -> None:
         """Stop all of it. words: such as --volumes."""
         self._api = None
-        self.engine.compose("down", "--remove-orphans", *words, COMPOSE_PROFILES=PROFILES)
+        self.engine.compose("down", "--remove-orphans", *words, COMPOSE_PROFILES=self.profiles)
 
     @property
     def token(self) -> str:
@@ -104,7 +105,7 @@ class System:
 
     def services(self) -> Sequence[str]:
         """Those that run for good."""
-        words = self.engine.compose("config", "--services", COMPOSE_PROFILES=PROFILES).stdout.split()
+        words = self.engine.compose("config", "--services", COMPOSE_PROFILES=self.profiles).stdout.split()
         return sorted(set(words) - {"init", "demo"})
 
     def kill(self, service: str) -> int:
@@ -147,7 +148,7 @@ class System:
 
     @property
     def clients(self) -> Sequence[DnsClient]:
-        return (*self.name_servers, self.edge)
+        return (*self.name_servers, self.edge) if "edge" in self.profiles else (self.direct,)
 
     @staticmethod
     def until(condition: Callable[[], bool], what: str, seconds: float) -> float:
@@ -169,7 +170,9 @@ class System:
             watch.stop()
 
     def logs(self) -> str:
-        return self.engine.compose("logs", "--no-color", "--tail=30", check=False, COMPOSE_PROFILES=PROFILES).stdout
+        return self.engine.compose(
+            "logs", "--no-color", "--tail=30", check=False, COMPOSE_PROFILES=self.profiles
+        ).stdout
 
     def secrets(self) -> Sequence[str]:
         """Every secret that the containers were given."""
@@ -212,8 +215,11 @@ class Watch:
 
     def _look_up(self, subnet: str, turn: int) -> None:
         self.lookups += 1
-        self._ask(subnet, self.system.edge)
-        servers = self.system.name_servers
+        *servers, last = self.system.clients
+        if servers:
+            self._ask(subnet, last)
+        else:
+            servers = [last]
         if not any(self._ask(subnet, servers[(turn + attempt) % len(servers)]) for attempt in range(4)):
             self.failed.append(f"{subnet} at {time.strftime('%X')}")
 

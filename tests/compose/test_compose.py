@@ -26,12 +26,16 @@ def test_the_figures_scenario(system: System, report: list[str]) -> None:
     assert {subnet: system.got(subnet) for subnet in DEFAULTS} == DEFAULTS
 
     with system.watched({MAINLAND: frozenset({"a1", "a2"}), WORLD: DEFAULTS[WORLD]}) as watch:
-        system.engine.docker("stop", "--time=1", system.container("origin-a1"))
-        left = system.until(lambda: system.got(MAINLAND) == {"a2"}, "answer without a1", 10)
+        began = time.monotonic()
+        system.engine.docker("stop", "--time=0", system.container("origin-a1"))
+        system.until(lambda: system.got(MAINLAND) == {"a2"}, "answer without a1", 10)
+        left = time.monotonic() - began
     assert not watch.failed and not watch.wrong
 
-    system.engine.docker("stop", "--time=1", system.container("origin-a2"))
-    switched = system.until(lambda: system.got(MAINLAND) == {"c1"}, "switch to pool C", 10)
+    began = time.monotonic()
+    system.engine.docker("stop", "--time=0", system.container("origin-a2"))
+    system.until(lambda: system.got(MAINLAND) == {"c1"}, "switch to pool C", 10)
+    switched = time.monotonic() - began
     assert system.got(WORLD) == DEFAULTS[WORLD]
     status = system.api.get(f"/instances/{system.cname.partition('.')[0]}/status")
     assert (status["health_check_status"], status["request_status"]) == ("exception", "error")
@@ -127,8 +131,8 @@ def test_no_secret_is_in_images_listings_or_logs(system: System) -> None:
     for name in IMAGES.values():
         shown.append(system.engine.docker("history", "--no-trunc", f"{name}:{VERSION}").stdout)
         shown.append(system.engine.docker("image", "inspect", f"{name}:{VERSION}").stdout)
-    shown.append(system.engine.compose("logs", "--no-color", COMPOSE_PROFILES="demo,edge,ha").stdout)
-    shown.append(system.engine.compose("top", COMPOSE_PROFILES="demo,edge,ha").stdout)
+    shown.append(system.engine.compose("logs", "--no-color", COMPOSE_PROFILES=system.profiles).stdout)
+    shown.append(system.engine.compose("top", COMPOSE_PROFILES=system.profiles).stdout)
     secrets = system.secrets()
     assert all(len(secret) >= 32 for secret in secrets)
     for secret in secrets:

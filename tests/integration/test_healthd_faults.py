@@ -1,9 +1,8 @@
 """Nothing fails alone: leaders and vantages that are killed, frozen and woken, and a Redis that goes away."""
 
-import itertools
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -88,10 +87,10 @@ def test_a_state_that_redis_has_lost_is_told_again(site: Site, origins: Origins)
     configure(site, origins)
     site.healthd("hz")
     settled(site, "hz")
-    site.redis.save_copy()
+    copy = site.save_copy()
     origins.stop(A1)
     site.until(lambda: site.effective() == "failover")
-    site.redis.restore_copy()
+    site.restore_copy(copy)
     site.until(lambda: site.follower.status.reloads >= 2)
     took = site.until(lambda: site.health(A1) == "down" and site.effective() == "failover")
     assert took < LEFT_SECONDS
@@ -276,26 +275,23 @@ def test_a_vantage_that_is_forgotten_is_waited_for_no_longer(site: Site, origins
     site.until(lambda: site.client.sismember(keys.VERDICTS_WAITING, f"ber|{TARGET}"))
     assert site.vantages.forget("gone")
     site.until_health("down", A1)
-    assert [event["kind"] for event in site.events("vantage.forgotten", "state.fresh")] == [
+    assert [event["kind"] for event in site.events("vantage.forgotten", "state.stale", "state.fresh")][-2:] == [
         "vantage.forgotten",
         "state.fresh",
     ]
 
 
-def test_majorities_of_three(site: Site, origins: Origins) -> None:
-    """Each vantage sees the same origin through a check of its own port: one that is closed is a region's outage."""
-    configure(site, origins, quorum=0.5)
+def test_of_three_two_decide(site: Site, origins: Origins) -> None:
+    configure(site, origins)
     healthds = {name: site.healthd(name) for name in ("ber", "hkg", "hz")}
     settled(site, *healthds)
-    kinds_told: Callable[[], list[str]] = lambda: [e["kind"] for e in site.events("address.down", "address.up")]  # noqa: E731
-    before = len(kinds_told())
+    before = len(site.events("address.down", "address.up"))
     origins.stop(A1)
     site.until_health("down", A1)
     state = site.state(A1)
     assert state is not None
-    assert len([seen for seen in state.vantages.values() if seen == "down"]) >= 2
+    assert list(state.vantages.values()).count("down") >= 2
+    healthds["hkg"].kill()
     origins.start(A1)
     site.until_health("up", A1)
-    told = kinds_told()[before:]
-    assert told == ["address.down", "address.up"]
-    assert all(first != second for first, second in itertools.pairwise(told))
+    assert [e["kind"] for e in site.events("address.down", "address.up")][before:] == ["address.down", "address.up"]

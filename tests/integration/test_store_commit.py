@@ -270,6 +270,34 @@ def test_revisions_go_on_after_the_feed_where_the_revision_was_lost(
     assert loaded(repository).version(kinds.POOLS, "next") == 5
 
 
+def test_a_load_is_at_one_revision_while_others_write(server: RedisServer, client: Client, store: str) -> None:
+    filler = [put(pool(f"filler-{number}")) for number in range(300)]
+    Repository(client).commit(Commit(filler), store)
+    done = threading.Event()
+
+    def write() -> None:
+        with server.connect() as own:
+            repository, number = Repository(own), 0
+            while not done.is_set():
+                number = number % 200 + 1
+                both = [put(pool(name, f"192.0.2.{number}")) for name in ("a", "z")]
+                repository.commit(Commit(both), store)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        revisions = set()
+        for _ in range(50):
+            snapshot = loaded(Repository(client))
+            revisions.add(snapshot.revision)
+            assert snapshot.pools.get("a", pool("a")).addresses == snapshot.pools.get("z", pool("z")).addresses
+            assert snapshot.version(kinds.POOLS, "z") in (0, snapshot.revision)
+    finally:
+        done.set()
+        writer.join()
+    assert len(revisions) > 5, "it did change meanwhile"
+
+
 def test_scripts_that_redis_forgot_are_sent_again(client: Client, repository: Repository, store: str) -> None:
     repository.commit(Commit(PREPARED), store)
     client.script_flush()
@@ -285,6 +313,22 @@ def test_a_thousand_changes_are_one_commit(client: Client, repository: Repositor
     stats: Any = client.info("commandstats")
     spent = sum(stats[name]["usec"] for name in ("cmdstat_evalsha", "cmdstat_eval") if name in stats)
     assert spent < 500_000, "microseconds for which nobody else is served"
+
+
+def test_of_huge_changes_few_are_kept_in_the_feed(
+    client: Client, repository: Repository, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pdns_gtm_backend.store.repository.KEPT_CHANGES_OCTETS", 1_000_000)
+    small = Commit([put(pool("small"))])
+    for _ in range(200):
+        repository.commit(small, store)
+    assert client.xlen(keys.CHANGES) == 200
+    huge = Commit([put(pool(f"p{number}")) for number in range(2000)])
+    for _ in range(5):
+        repository.commit(huge, store)
+    size = len(feed(client)[-1][1]["change"])
+    assert size * client.xlen(keys.CHANGES) < 2_000_000, "of the last entry and those before it"
+    assert [entry["previous"] for _, entry in feed(client)][-1] == "204"
 
 
 def test_a_full_redis_writes_nothing_and_recovers(client: Client, repository: Repository, store: str) -> None:

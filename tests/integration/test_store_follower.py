@@ -144,6 +144,21 @@ def test_the_new_state_is_visible_when_a_listener_is_called(client: Client, repo
         eventually(lambda: seen == [True])
 
 
+def test_who_waited_for_a_revision_finds_the_listeners_told(client: Client, repository: Repository, store: str) -> None:
+    told: list[int] = []
+
+    def slow(serving: Serving, _changes: Sequence[Change] | None) -> None:
+        time.sleep(0.1)
+        told.append(serving.snapshot.revision)
+
+    with following(client) as followed:
+        followed.listeners.append(slow)
+        for number in range(3):
+            revision = configured(repository, store, pool(f"p{number}"))
+            assert followed.wait_for(revision, 2)
+            assert told[-1] == revision
+
+
 def test_more_entries_than_one_read_takes_are_all_patched(
     client: Client, repository: Repository, store: str, tmp_path: Path
 ) -> None:
@@ -155,6 +170,18 @@ def test_more_entries_than_one_read_takes_are_all_patched(
     with following(client, path) as followed:
         settled(followed, repository)
         assert followed.status.reloads == 0
+
+
+def test_a_change_of_a_thousand_documents_is_one_patch(client: Client, repository: Repository, store: str) -> None:
+    heard: Heard = []
+    with following(client, heard=heard) as followed:
+        documents = [pool(f"p{number}") for number in range(1000)]
+        documents += [instance(f"gtm{number:08}", f"p{number}") for number in range(1000)]
+        revision = configured(repository, store, *documents)
+        assert followed.wait_for(revision, 10)
+        settled(followed, repository)
+        assert followed.status.reloads == 1
+    assert [len(changes) for _, changes in heard if changes is not None] == [2000]
 
 
 def test_waiting_for_a_revision_ends_when_it_is_there_or_the_time_is_over(

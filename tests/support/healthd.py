@@ -9,9 +9,11 @@ with Site(folder) as site, Origins("127.0.9.1", "127.0.9.2") as origins:
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -126,8 +128,11 @@ class Healthd:
             return error.code, error.read().decode()
 
     def ready(self) -> dict[str, Any]:
-        """The body of /readyz."""
-        body: dict[str, Any] = json.loads(self.get("/readyz")[1])
+        """The body of /readyz; that of one that does nothing while there is no answer."""
+        try:
+            body: dict[str, Any] = json.loads(self.get("/readyz")[1])
+        except urllib.error.URLError:
+            return {"ready": False, "degraded": True, "leader": False, "vantage": {"probing": False, "targets": 0}}
         return body
 
     def cpu_seconds(self) -> float:
@@ -181,6 +186,17 @@ class Site:
     def redis_signal(self, number: int) -> None:
         """Freeze Redis (SIGSTOP), or let it go on (SIGCONT)."""
         os.kill(self.redis.pid, number)
+
+    def save_copy(self) -> Path:
+        """A copy of what Redis has on disk now."""
+        return Path(shutil.copytree(self.redis.folder / "appendonlydir", self.folder / "copy"))
+
+    def restore_copy(self, copy: Path) -> None:
+        """Let Redis crash, and start it again with an older copy of its data."""
+        self.redis.kill()
+        shutil.rmtree(self.redis.folder / "appendonlydir")
+        shutil.copytree(copy, self.redis.folder / "appendonlydir")
+        self.redis.start()
 
     @property
     def store_id(self) -> str:

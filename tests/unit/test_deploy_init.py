@@ -27,10 +27,10 @@ def written(root: Path) -> Mapping[str, str]:
 
 def test_secrets_are_made_once_and_differ_between_systems(init: ModuleType, tmp_path: Path) -> None:
     first, other = tmp_path / "first", tmp_path / "other"
-    init.main(first, ENVIRONMENT)
+    init.main(first, ENVIRONMENT, TEMPLATE)
     before = written(first)
-    init.main(first, ENVIRONMENT)
-    init.main(other, ENVIRONMENT)
+    init.main(first, ENVIRONMENT, TEMPLATE)
+    init.main(other, ENVIRONMENT, TEMPLATE)
     assert written(first) == before
     for name in ("redis-password", "backend-secret"):
         secret, elsewhere = (written(root)[f"secrets/{name}"].strip() for root in (first, other))
@@ -39,7 +39,7 @@ def test_secrets_are_made_once_and_differ_between_systems(init: ModuleType, tmp_
 
 
 def test_each_secret_is_only_in_the_volumes_of_those_who_need_it(init: ModuleType, tmp_path: Path) -> None:
-    init.main(tmp_path, ENVIRONMENT)
+    init.main(tmp_path, ENVIRONMENT, TEMPLATE)
     files = written(tmp_path)
     password, secret = files["secrets/redis-password"].strip(), files["secrets/backend-secret"].strip()
     assert {name.partition("/")[0] for name, text in files.items() if password in text} == {"secrets", "redis-conf"}
@@ -49,13 +49,13 @@ def test_each_secret_is_only_in_the_volumes_of_those_who_need_it(init: ModuleTyp
 def test_a_secret_that_someone_put_there_is_used(init: ModuleType, tmp_path: Path) -> None:
     (tmp_path / "secrets").mkdir()
     (tmp_path / "secrets" / "redis-password").write_text("from-a-vault\n")
-    init.main(tmp_path, ENVIRONMENT)
+    init.main(tmp_path, ENVIRONMENT, TEMPLATE)
     assert "requirepass from-a-vault\n" in written(tmp_path)["redis-conf/auth.conf"]
 
 
 @pytest.mark.parametrize("profiles", ["", "demo,edge", "ha", "demo,ha"])
 def test_the_profile_decides_between_redis_and_sentinels(init: ModuleType, tmp_path: Path, profiles: str) -> None:
-    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": profiles})
+    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": profiles}, TEMPLATE)
     url = written(tmp_path)["secrets/redis-url"].strip()
     client = connect(url)
     client.close()
@@ -68,7 +68,7 @@ def test_the_profile_decides_between_redis_and_sentinels(init: ModuleType, tmp_p
 
 
 def test_each_powerdns_asks_its_own_backend(init: ModuleType, tmp_path: Path) -> None:
-    init.main(tmp_path, ENVIRONMENT)
+    init.main(tmp_path, ENVIRONMENT, TEMPLATE)
     files = written(tmp_path)
     secret = files["secrets/backend-secret"].strip()
     for name, address in (("backend", "198.51.100.21"), ("backend-2", "198.51.100.22")):

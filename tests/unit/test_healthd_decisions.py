@@ -26,6 +26,7 @@ from pdns_gtm_backend.domain.pool import Address, Pool
 from pdns_gtm_backend.domain.quorum import (
     HEARTBEAT_LIMIT,
     configured_vantages,
+    is_reporting,
     needed_vantages,
     reporting_vantages,
     suspensions,
@@ -74,13 +75,20 @@ class World:
     board: dict[str, dict[str, VantageVerdict]] = field(default_factory=dict)
     suspended: dict[str, str] = field(default_factory=dict)
     waiting: frozenset[Cause] = frozenset()
+    dead: set[str] = field(default_factory=set)
 
     def beat(self, name: str, **said: object) -> None:
         before = self.heartbeats.get(name, Heartbeat(time=self.now))
         self.heartbeats[name] = replace(before, time=self.now, **said)
 
     def alive(self) -> list[str]:
-        return [name for name, beat in self.heartbeats.items() if self.now - beat.time <= HEARTBEAT_LIMIT]
+        return [name for name in self.heartbeats if name not in self.dead]
+
+    def beats(self, seconds: float = 1) -> None:
+        """Let time pass, and then every vantage that lives say so."""
+        self.now += seconds
+        for name in self.alive():
+            self.beat(name)
 
     def verdict(self, name: str, target: str, up: bool) -> frozenset[Cause]:
         verdict = VantageVerdict(up=up, since=self.now, detail="" if up else "refused")
@@ -96,7 +104,7 @@ class World:
         causes = news | self.waiting
         verdicts = {t: {v: held[t] for v, held in self.board.items() if t in held} for t in TARGETS}
         decision = decide_targets(self.snapshot, sorted(causes), Evidence(verdicts, self.effective(), self.now))
-        self.waiting = decision.waiting
+        self.waiting = decision.waiting | decision.outvoted
         self.snapshot = self.snapshot.changed(
             Change(kinds.TARGET_STATES, key, state) for key, state in decision.states.items()
         )
@@ -117,6 +125,8 @@ CHECKS = st.builds(
     vantages=st.sampled_from([None, None, ("ber", "hkg"), ("hz",), ("isp=x",), ("ber", "isp=x")]),
 )
 OPERATIONS = st.one_of(
+    st.tuples(st.just("pass"), st.just(""), st.sampled_from([0.5, 1.0, 2.0, HEARTBEAT_LIMIT])),
+    st.tuples(st.just("pass"), st.just(""), st.sampled_from([0.5, 1.0, 2.0, HEARTBEAT_LIMIT])),
     st.tuples(st.just("join"), st.sampled_from(NAMES), st.sampled_from([{}, {"isp": "x"}])),
     st.tuples(st.just("leave"), st.sampled_from(NAMES), st.none()),
     st.tuples(st.just("forget"), st.sampled_from(NAMES), st.none()),
@@ -132,13 +142,15 @@ OPERATIONS = st.one_of(
 def carry_out(world: World, operation: tuple[str, str, object]) -> frozenset[Cause]:
     """Do one thing to the vantages; returns the verdicts that changed by it."""
     what, name, detail = operation
-    world.now += 1
-    for alive in world.alive():
-        world.beat(alive)
-    if what == "join":
+    world.now += 0.5
+    if what == "pass":
+        assert isinstance(detail, float)
+        world.beats(detail)
+    elif what == "join":
+        world.dead.discard(name)
         world.beat(name, overdue=(), suspended="", labels=detail)
-    elif what == "leave" and name in world.heartbeats:
-        world.heartbeats[name] = replace(world.heartbeats[name], time=world.now - HEARTBEAT_LIMIT - 1)
+    elif what == "leave":
+        world.dead.add(name)
     elif what == "forget":
         world.heartbeats.pop(name, None)
         world.board.pop(name, None)
@@ -162,19 +174,27 @@ def test_a_state_changes_only_by_a_verdict_that_changed(
 ) -> None:
     """Joining, leaving, falling silent, being suspended: none of it changes a state that no verdict waits for."""
     world = World(monitored(check))
+    counting: set[str] = set()
     for operation in history:
         before = {target: world.health(target) for target in TARGETS}
         news = carry_out(world, operation)
         causes = news | world.waiting
+        beaten = {name: beat.time for name, beat in world.heartbeats.items()}
+        counted_before = frozenset(counting)
         changed = world.step(news)
-        if operation[0] == "leave" or operation[::2] == ("isolated", True):
-            assert not changed, "a vantage fell silent, and a state changed that waited for another"
+        counting = {name for name, beat in world.effective().items() if is_reporting(beat, world.now)}
         for target, state in changed.items():
             assert state.health != before[target]
             by = [v for v, t in causes if t == target and v in world.board and target in world.board[v]]
             assert by, "a state changed without a verdict that changed"
             if before[target] != "unknown":
-                assert any(world.board[v][target].health == state.health for v in by)
+                by = [v for v in by if world.board[v][target].health == state.health]
+                assert by
+            if operation[0] in ("pass", "leave") and counting < counted_before:
+                silent = [v for v in counted_before - counting if target in world.board.get(v, {})]
+                assert all(any(beaten[w] <= world.board[v][target].since for w in silent) for v in by), (
+                    "one that was alive after the verdict changed left, and a state changed by that"
+                )
             beats = world.effective()
             reporting = reporting_vantages(check, target, beats, world.now)
             counted = [world.board[v][target].up for v in reporting if target in world.board.get(v, {})]
@@ -196,6 +216,7 @@ def test_while_all_report_the_state_is_what_the_quorum_says(
     for name in NAMES:
         world.beat(name, reference=True)
     for operation in (item for item in history if item[0] == "verdict"):
+        world.beats(0)
         world.step(carry_out(world, operation))
         assert not world.suspended
         for target in TARGETS:
@@ -225,14 +246,37 @@ def test_a_verdict_while_states_are_frozen_is_decided_when_they_are_no_longer() 
     world.beat("ber")
     assert not world.step(world.verdict("ber", TARGETS[0], False))
     assert world.waiting == {("ber", TARGETS[0])}
+    world.now += 1
     world.beat("hz")
     assert not world.step(), "hz sees it up: one of two is no majority"
-    assert world.waiting == frozenset()
+    assert world.waiting == frozenset(), "and has been heard of since"
     world.now += HEARTBEAT_LIMIT + 1
     world.beat("ber")
     assert not world.step(world.verdict("ber", TARGETS[1], False))
     world.beat("hz")
     assert world.step(world.verdict("hz", TARGETS[1], False))[TARGETS[1]].health == "down"
+
+
+def test_one_that_was_dead_already_does_not_outvote_a_verdict_for_ever() -> None:
+    world = two_vantages(min_vantages=1)
+    world.dead.add("hz")
+    world.beats(1)
+    assert not world.step(world.verdict("ber", TARGETS[0], False)), "hz still counts, and saw it up"
+    assert world.waiting == {("ber", TARGETS[0])}
+    world.beats(HEARTBEAT_LIMIT)
+    assert world.step()[TARGETS[0]].health == "down"
+
+
+def test_one_that_lives_on_and_leaves_then_has_outvoted_it() -> None:
+    world = two_vantages(min_vantages=1)
+    world.step(world.verdict("ber", TARGETS[0], False))
+    world.beats(1)
+    assert not world.step()
+    assert world.waiting == frozenset()
+    world.dead.add("hz")
+    world.beats(HEARTBEAT_LIMIT + 1)
+    assert not world.step()
+    assert world.health(TARGETS[0]) == "up"
 
 
 def test_what_waits_is_dropped_when_the_verdict_turns_back() -> None:

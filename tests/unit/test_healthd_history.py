@@ -9,7 +9,6 @@ from healthd.history import KEPT, PHASES, REASONS, History, Ring, record
 from healthd.probes.result import Result
 from healthd.requests import lines
 from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
-from pdns_gtm_backend.domain.state import ProbeRecord
 from pdns_gtm_backend.domain.target import Target
 from tests.support.strategies import NOW, bounded
 
@@ -22,7 +21,6 @@ def results(draw: st.DrawFn) -> Result:
     timings = draw(st.dictionaries(st.sampled_from(PHASES), SECONDS))
     detail = draw(st.sampled_from(["status 200", "status 503, expected 200-399", "refused", "x" * 2000]))
     return Result(reason is None, reason, detail, draw(st.sampled_from(PHASES)), draw(SECONDS), timings)
-
 
 
 @bounded

@@ -36,6 +36,9 @@ def test_isolated_when_no_reference_answers_and_nothing_else_has_since() -> None
     assert seen.after_success(10.9).isolated, "that probe was made before"
     back = seen.after_reference(SECOND, True, 13)
     assert (back.answering, back.isolated) == (True, False)
+    assert [back.trusts(started) for started in (12.9, 13)] == [False, True]
+    assert not seen.trusts(20)
+    assert connectivity().trusts(0)
 
 
 @bounded
@@ -72,7 +75,7 @@ def test_references_as_they_are_written(text: str, address: str, family: str, po
     target = parse_reference(text)
     assert (target.address, target.family, target.check.effective_port) == (address, family, port)
     assert target.key == f"@reference-{port}|{address}||"
-    assert list(health_check_violations(target.check))[0].pointer == "/id", "no check can be called so"
+    assert next(iter(health_check_violations(target.check))).pointer == "/id", "no check can be called so"
 
 
 @pytest.mark.parametrize(

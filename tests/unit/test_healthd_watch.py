@@ -1,11 +1,10 @@
 """What is told of vantages that fall silent or are suspended, and of states that are frozen by that."""
 
 from healthd.events import Event
-from healthd.watch import SUSPENSION_SECONDS, Watch, watch
+from healthd.watch import LOST_SECONDS, SUSPENSION_SECONDS, Watch, watch
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import AccessPolicy, Instance, PoolSet, SetMember
 from pdns_gtm_backend.domain.pool import Address, Pool
-from pdns_gtm_backend.domain.quorum import HEARTBEAT_LIMIT
 from pdns_gtm_backend.domain.state import Heartbeat
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
@@ -47,8 +46,8 @@ def kinds_of(events: list[Event]) -> list[tuple[str, str]]:
 def test_a_vantage_that_falls_silent_and_the_checks_that_are_frozen_by_it() -> None:
     watching = Watching()
     assert watching.look({"ber": NOW, "hz": NOW}) == []
-    assert watching.look({"ber": NOW, "hz": NOW}, NOW + HEARTBEAT_LIMIT) == []
-    later = NOW + HEARTBEAT_LIMIT + 1
+    assert watching.look({"ber": NOW, "hz": NOW}, NOW + LOST_SECONDS) == []
+    later = NOW + LOST_SECONDS + 1
     events = watching.look({"ber": later, "hz": NOW}, later)
     assert kinds_of(events) == [("vantage.lost", "hz"), ("state.stale", "web")]
     assert events[1]["instances"] == ["gtm1"]

@@ -99,19 +99,19 @@ def test_a_member_of_a_custom_line_is_warned_about_at_its_place() -> None:
     ],
 )
 def test_records_are_stored_as_powerdns_compares_them(rrtype: str, text: str, stored: str) -> None:
-    assert records._content(rrtype, text) == stored
+    assert records.stored_content(rrtype, text) == stored
 
 
 @pytest.mark.parametrize(("rrtype", "text"), [("A", "::1"), ("MX", "mail.example"), ("SOA", "a b 1"), ("A", "")])
 def test_what_is_no_record_of_its_type_is_refused(rrtype: str, text: str) -> None:
     with pytest.raises(ValueError) as caught:
-        records._content(rrtype, text)
+        records.stored_content(rrtype, text)
     assert str(caught.value)
 
 
 def test_serials_run_round_without_zero() -> None:
-    assert records._following(1) == 2
-    assert records._following(2**32 - 1) == 1
+    assert records.following_serial(1) == 2
+    assert records.following_serial(2**32 - 1) == 1
 
 
 def test_tokens_hold_their_id_and_are_never_given_twice() -> None:

@@ -46,6 +46,15 @@ def test_a_log_goes_on_where_it_ended(tmp_path: Path) -> None:
     assert (tmp_path / "redis.log").read_bytes() == b"one\ntwo\n"
 
 
+def test_a_log_that_cannot_be_written_is_no_error_and_goes_on_when_it_can(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / "log" / "redis.log")
+    log.write([b"lost"])
+    (tmp_path / "log").mkdir()
+    log.write([b"kept"])
+    log.close()
+    assert (tmp_path / "log" / "redis.log").read_bytes() == b"kept\n"
+
+
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, int]]:
     reading, writing = os.pipe()
