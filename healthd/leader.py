@@ -24,6 +24,8 @@ from pdns_gtm_backend.store.vantages import Vantages
 log = logging.getLogger(__name__)
 
 STANDBY_SECONDS: Final = 0.2
+LONGEST_CYCLE_SECONDS: Final = 12.0
+"""One cycle decides for every instance at the most; a leader that takes longer is replaced."""
 KEPT_SECONDS: Final = 30.0
 KEPT_SERVING: Final = 500
 """A healthd keeps its latest serving states, to know what changed since the last leader's last word."""
@@ -47,6 +49,7 @@ class Leader:
         self._lease = Lease(client, keys.LEADER)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="leader", daemon=True)
+        self._keeper = threading.Thread(target=self._keep, name="leader's lease", daemon=True)
         self._lock = threading.Lock()
         self._inbox: list[tuple[Serving, Sequence[Change] | None]] = []
         self._first = self._latest = follower.serving
@@ -62,12 +65,14 @@ class Leader:
     def start(self) -> None:
         """Stand for leader."""
         self._thread.start()
+        self._keeper.start()
 
     def stop(self) -> None:
         """Stop deciding and give the lease back."""
         self._stopping.set()
         if self._thread.ident is not None:
             self._thread.join(timeout=3)
+            self._keeper.join(timeout=3)
         self.leading = False
         try:
             self._lease.drop()
@@ -96,6 +101,16 @@ class Leader:
             except Exception:
                 log.exception("a cycle of the leader failed", extra={"event": "leader.failed"})
                 self._step_down("an error in it")
+
+    def _keep(self) -> None:
+        """Renew the lease while a decision takes long, but not for a thread that is stuck."""
+        while not self._stopping.wait(RENEW_SECONDS):
+            if self._term is None or self._monotonic() - self.last_cycle > LONGEST_CYCLE_SECONDS:
+                continue
+            try:
+                self._lease.keep(self._token)
+            except RedisError as error:
+                log.debug("the lease was not renewed: %s", error)
 
     def _cycle(self) -> None:
         if self._follower.status.state != "following":
@@ -133,6 +148,7 @@ class Leader:
         return self._latest if found is self._first and found.snapshot.revision != revision else found
 
     def _work(self) -> None:
+        self.last_cycle = self._monotonic()
         with self._lock:
             found, self._inbox = self._inbox, []
         if self._term is None or any(changes is None for _, changes in found):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from healthd.decisions import Evidence, Question, carried_over, expired_overrides, resolve
+from healthd.decisions import Evidence, Outcome, Question, carried_over, expired_overrides, resolve
 from healthd.events import Event
 from healthd.watch import Watch, watch
 from pdns_gtm_backend.domain.quorum import is_reporting, suspensions
@@ -28,6 +28,8 @@ CHECKUP_SECONDS: Final = 1.0
 HURRIED_CHECKUP_SECONDS: Final = 0.25
 """Between two looks at the heartbeats while something waits for a vantage."""
 CATCH_UP_SECONDS: Final = 0.002
+MOST_AT_ONCE: Final = 2000
+"""Instances that are decided by one write, where it was no address of theirs that changed."""
 PACE_SECONDS: Final = 0.01
 """At least between two writes, so that changes that arrive together are written together."""
 
@@ -189,26 +191,33 @@ class Term:
         return told | ready | frozenset(cause for cause in self._waiting if cause[1] in targets)
 
     def _decide(self, causes: frozenset[Cause], due: set[str], now: float) -> None:
-        question = Question(
-            self._serving,
-            self._told,
-            self._evidence(causes, now),
-            sorted(causes),
-            self._pools,
-            self._instances | due,
-            self._targets,
-            self._carried,
+        instances = self._instances | due
+        most, rest = _parted(instances)
+        evidence = self._evidence(causes, now)
+        outcome = resolve(
+            Question(
+                self._serving, self._told, evidence, sorted(causes), self._pools, most, self._targets, self._carried
+            )
         )
-        outcome = resolve(question)
-        if outcome.changes or outcome.events:
-            self._write(outcome.changes, outcome.events)
-        self._told = outcome.after
+        self._write_outcome(outcome)
+        decided, again_at, after = set(outcome.decided), dict(outcome.again_at), outcome.after
+        while rest := rest - decided:
+            part, rest = _parted(rest)
+            further = resolve(Question(after, self._told, evidence, instances=part))
+            self._write_outcome(further)
+            decided |= further.decided
+            again_at |= further.again_at
+            after = further.after
+        self._told = after
         self.told_revision = max(self._serving.snapshot.revision, self._head)
         self._outvoted = (self._outvoted - causes) | outcome.outvoted
         self._waiting = (self._waiting - causes) | outcome.waiting | outcome.outvoted
-        kept = {name: moment for name, moment in self._again.items() if name not in outcome.decided}
-        self._again = kept | dict(outcome.again_at)
+        self._again = {name: moment for name, moment in self._again.items() if name not in decided} | again_at
         self._pools, self._instances, self._targets, self._carried = set(), set(), set(), []
+
+    def _write_outcome(self, outcome: Outcome) -> None:
+        if outcome.changes or outcome.events:
+            self._write(outcome.changes, outcome.events)
 
     def _evidence(self, causes: Iterable[Cause], now: float) -> Evidence:
         verdicts = {
@@ -243,6 +252,12 @@ class Term:
         if not noted:
             raise Conflict("lease", "another healthd leads")
         self._noted, self._noted_revision = self._waiting, self.told_revision
+
+
+def _parted(instances: Collection[str]) -> tuple[frozenset[str], frozenset[str]]:
+    """As many as are decided at once, and the rest: a write of them all would hold Redis up."""
+    ordered = sorted(instances)
+    return frozenset(ordered[:MOST_AT_ONCE]), frozenset(ordered[MOST_AT_ONCE:])
 
 
 def _contrary(board: Mapping[str, Mapping[str, VantageVerdict]], snapshot: Snapshot) -> frozenset[Cause]:

@@ -36,8 +36,12 @@ class Settings(BaseSettings):
     """Every setting; `GTM_` and the name in capitals in the environment; one that is empty there is not set.
 
     redis_url: unset = the embedded Redis of `make run`, on a unix socket in `var`.
-    redis_url_file, backend_secret_file: files that hold these two where they are not set, as container and systemd
-    secrets are given.
+    pdns_control: control socket of the PowerDNS that this backend answers, to purge its caches on change; unset = no
+    purging, and nothing that an instance answers is cached.
+    key_secret: encrypts private keys in the store, the same on every server; several, the newest first, while it is
+    replaced; unset = what the file `key-secret` in `var` holds.
+    redis_url_file, backend_secret_file, key_secret_file: files that hold these where they are not set, as container and
+    systemd secrets are given.
     """
 
     model_config = SettingsConfigDict(
@@ -64,9 +68,12 @@ class Settings(BaseSettings):
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     backend_secret_file: SecretFile = None
     backend_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
+    key_secret_file: SecretFile = None
+    key_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
+    pdns_control: Path | None = None
     backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
 
-    @field_validator("redis_url", "backend_secret")
+    @field_validator("redis_url", "backend_secret", "key_secret")
     @classmethod
     def _or_from_file(cls, value: str | None, info: ValidationInfo) -> str | None:
         file = info.data.get(f"{info.field_name}_file")

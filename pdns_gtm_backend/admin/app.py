@@ -7,6 +7,7 @@ from flask import Flask, Response, g, request
 
 from pdns_gtm_backend.admin import (
     auth,
+    configuration,
     health,
     insight,
     instances,
@@ -29,8 +30,7 @@ log = logging.getLogger(__name__)
 def create_app(services: Services) -> Flask:
     """The application on `services`, which are started already."""
     app = Flask("pdns_gtm_backend.admin", static_folder=None)
-    # One more than is allowed: a longer body of unknown length is cut there, and its last octet gives it away.
-    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES + 1
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     app.config["TRAP_HTTP_EXCEPTIONS"] = False
     app.url_map.strict_slashes = True
     app.url_map.redirect_defaults = False
@@ -47,6 +47,7 @@ def create_app(services: Services) -> Flask:
         overrides.blueprint,
         tokens.blueprint,
         insight.blueprint,
+        configuration.blueprint,
     ):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(health.blueprint)

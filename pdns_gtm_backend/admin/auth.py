@@ -57,7 +57,14 @@ def _check() -> None:
         raise Problem("unauthenticated", detail, {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"'})
     g.operator = held.operator(actor)
     needed = _needed_role()
-    if needed is not None and not allows(actor.role, needed):
+    if needed is not None:
+        require(needed)
+
+
+def require(needed: Role) -> None:
+    """Raises Problem where the token's role may not do what `needed` may."""
+    actor = operator().actor
+    if not allows(actor.role, needed):
         detail = f"{request.method} {request.path} needs the role {needed}; the token {actor.name!r} has {actor.role}"
         raise Problem("forbidden", detail)
 

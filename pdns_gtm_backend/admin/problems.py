@@ -4,7 +4,7 @@ import json
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 from flask import Flask, Response, request
@@ -23,6 +23,8 @@ from pdns_gtm_backend.operations.errors import (
     OperationError,
     PreconditionFailed,
     PreconditionRequired,
+    QuotaReached,
+    TooMuch,
     Unavailable,
 )
 from pdns_gtm_backend.operations.overrides import preview_data
@@ -34,7 +36,8 @@ TYPE_PREFIX: Final = "urn:pdns-gtm:problem:"
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_USERS: Final = 100
 """Users of an object that a problem names; it tells how many there are."""
-TOO_LARGE: Final = f"the body has more than {MAX_BODY_BYTES} octets"
+MAX_FILE_BYTES: Final = 128 * 1024 * 1024
+"""Of a whole configuration: one of 10,000 instances and 50,000 addresses has about a quarter of this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +58,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "method-not-allowed": Kind(405, "The method is not allowed here"),
     "exists": Kind(409, "There is an object of that id already"),
     "in-use": Kind(409, "The object is in use"),
-    "brake": Kind(409, "The change would leave a policy without an available set"),
+    "quota": Kind(403, "A quota of this server is reached"),
+    "brake": Kind(409, "The change would do so much harm that it must be forced"),
     "conflict": Kind(409, "The request contradicts the present state"),
     "precondition-failed": Kind(412, "The object is another version by now"),
     "too-large": Kind(413, "The request body is too large"),
@@ -115,6 +119,14 @@ def _of_brake(error: Braked) -> Response:
     return problem("brake", str(error), preview=preview_data(error.preview))
 
 
+def _of_counts(error: TooMuch) -> Response:
+    return problem("brake", str(error), counts=[asdict(count) for count in error.counts])
+
+
+def _of_quota(error: QuotaReached) -> Response:
+    return problem("quota", str(error), quota=error.quota, limit=error.limit, wanted=error.wanted)
+
+
 def _of_version(error: PreconditionFailed) -> Response:
     headers = {"ETag": f'"{error.current}"'} if error.current else None
     return problem("precondition-failed", str(error), headers)
@@ -138,6 +150,8 @@ HANDLERS: Final[Mapping[type[Exception], Callable[[Any], Response]]] = {
     AlreadyExists: _plain("exists"),
     InUse: _of_users,
     Braked: _of_brake,
+    TooMuch: _of_counts,
+    QuotaReached: _of_quota,
     NotNow: _plain("conflict"),
     PreconditionRequired: _plain("precondition-required"),
     PreconditionFailed: _of_version,
@@ -153,13 +167,18 @@ HTTP_KINDS: Final[Mapping[int, str]] = {
 }
 
 
+def too_large(limit: int) -> str:
+    """What is said of a longer body."""
+    return f"the body has more than {limit} octets"
+
+
 def _of_http(error: HTTPException) -> Response:
     """What Flask itself refuses: no such path, another method, a body over the limit."""
     kind = HTTP_KINDS.get(error.code or 500, "bad-request" if (error.code or 500) < 500 else "internal")
     detail = {
         "not-found": f"there is nothing at {request.path}",
         "method-not-allowed": f"{request.method} is not allowed at {request.path}",
-        "too-large": TOO_LARGE,
+        "too-large": too_large(request.max_content_length or 0),
     }.get(kind, error.description or KINDS[kind].title)
     allow = error.get_response().headers.get("Allow")
     return problem(kind, detail, {"Allow": allow} if allow else None)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from flask import request
 
-from pdns_gtm_backend.admin.problems import MAX_BODY_BYTES, TOO_LARGE, Problem
+from pdns_gtm_backend.admin.problems import MAX_BODY_BYTES, Problem, too_large
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.operations.errors import InvalidParameters
 from pdns_gtm_backend.operations.preconditions import Precondition, Versions
@@ -24,8 +24,10 @@ class _Malformed(ValueError):
     """JSON that is valid by its grammar and still not accepted."""
 
 
-def json_body(*, patch: bool = False) -> Any:
-    """The body as JSON data. patch: a merge patch (RFC 7396). Raises Problem."""
+def json_body(*, patch: bool = False, limit: int = MAX_BODY_BYTES) -> Any:
+    """The body as JSON data. patch: a merge patch (RFC 7396). limit: octets. Raises Problem."""
+    # One more than is allowed: a longer body of unknown length is cut there, and its last octet gives it away.
+    request.max_content_length = limit + 1
     accepted = (MERGE_PATCH, JSON) if patch else (JSON,)
     if request.mimetype not in accepted:
         given = f"is {shown(request.mimetype)}" if request.mimetype else "is missing"
@@ -33,8 +35,8 @@ def json_body(*, patch: bool = False) -> Any:
         detail = f"the Content-Type {given}: send {' or '.join(accepted)}"
         raise Problem("unsupported-media-type", detail, headers)
     data = request.get_data(cache=False)
-    if len(data) > MAX_BODY_BYTES:
-        raise Problem("too-large", TOO_LARGE)
+    if len(data) > limit:
+        raise Problem("too-large", too_large(limit))
     if not data.strip():
         raise Problem("malformed", "the body is empty")
     return parse_json(data)

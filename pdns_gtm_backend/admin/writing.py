@@ -43,7 +43,7 @@ def found(value: Any, version: int | str) -> Response:
 
 def listed(page: Page) -> Response:
     """A page of a list, with a link to the next one (RFC 8288)."""
-    items = b",".join(_encoded(value) for value in page.items)
+    items = b",".join(map(encoded, page.items))
     following = json.dumps(page.next).encode()
     response = Response(b'{"items":[' + items + b'],"next":' + following + b"}\n", mimetype=JSON)
     if page.next is not None:
@@ -52,7 +52,8 @@ def listed(page: Page) -> Response:
     return response
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """An object as JSON."""
     if isinstance(value, dict | Token):
         return json.dumps(value if isinstance(value, dict) else data_of(value), ensure_ascii=False).encode()
     return adapter(type(value)).dump_json(value)

@@ -123,7 +123,7 @@ class Command(click.Command):
         self.params += _shared_options(hidden=True)
 
 
-class Noun(click.Group):
+class Group(click.Group):
     """The commands of one noun; its plural is the same."""
 
     command_class = Command
@@ -133,7 +133,7 @@ class Root(click.Group):
     """`gtmctl`: nouns are found in the singular and the plural, and listed in sections."""
 
     command_class = Command
-    group_class = Noun
+    group_class = Group
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)

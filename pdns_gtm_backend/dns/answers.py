@@ -27,11 +27,15 @@ network_of = lru_cache(maxsize=16_384)(parse_network)
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Everything that an answer is made from; one value, so that no answer mixes two states."""
+    """Everything that an answer is made from; one value, so that no answer mixes two states.
+
+    purged: is PowerDNS told of every change? Then it may keep an answer that is the same for all.
+    """
 
     serving: Serving
     zones: Zones
     locate: Callable[[Network], Place]
+    purged: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +66,12 @@ def lookup(view: View, question: Question) -> list[Record]:
     else:
         client = client_network(question.remote, question.real_remote)
         scope = served.scope(client)
+        client = client.truncated(scope)
+        if served.uniform and view.purged():
+            scope = 0
         # PowerDNS keeps an answer to ANY for everybody, unless a record in it is scoped.
         records = _static(zone, name, question, scope if question.type == "ANY" else 0)
-        records += _dynamic(view, served, client.truncated(scope), zone, name, question, scope)
+        records += _dynamic(view, served, client, zone, name, question, scope)
     if not records and question.type == "ANY":
         return list(_records(EMPTY_NON_TERMINAL, zone, name, question.name, scope))
     return records

@@ -5,11 +5,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final
 
 from pdns_gtm_backend.dns import zones
 from pdns_gtm_backend.dns.answers import View
 from pdns_gtm_backend.dns.authority import authority
+from pdns_gtm_backend.dns.purge import PowerDnsControl, Purger
+from pdns_gtm_backend.dns.staleness import stale_names
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
@@ -21,6 +24,8 @@ log = logging.getLogger(__name__)
 
 GEO_SECONDS: Final = 10.0
 """How often the geo databases' files are looked at."""
+FIRST_SNAPSHOT_SECONDS: Final = 2.0
+"""How long a new process waits for Redis before it serves the snapshot on disk."""
 
 
 class NotReady(Exception):
@@ -40,6 +45,7 @@ class Backend:
         except ValueError as error:
             raise ValueError(f"GTM_REDIS_URL: {error}") from None
         self.locator = Locator(settings.geo_database, settings.geo_asn_database)
+        self.purger = None if settings.pdns_control is None else Purger(PowerDnsControl(settings.pdns_control))
         path = settings.var / "snapshot" / "backend.snapshot"
         self.follower = Follower(client, path, listeners=[self._changed])
         self._stopping = threading.Event()
@@ -50,11 +56,15 @@ class Backend:
         """Begin to follow the store."""
         self.follower.start()
         self._geo.start()
+        if self.purger is not None:
+            self.purger.start()
 
     def stop(self) -> None:
         """Stop following, and save the snapshot."""
         self._stopping.set()
         self.follower.stop()
+        if self.purger is not None:
+            self.purger.stop()
 
     @property
     def view(self) -> View:
@@ -70,20 +80,25 @@ class Backend:
         return self._view.serving
 
     def _whole(self, serving: Serving) -> View:
-        return View(serving, zones.build(serving, self.authority), self.locator.locate)
+        return View(serving, zones.build(serving, self.authority), self.locator.locate, self._purged)
+
+    def _purged(self) -> bool:
+        return self.purger is not None and self.purger.working
 
     def _changed(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         before = self._view
-        if changes is None:
-            self._view = self._whole(serving)
-            return
+        self._view = self._whole(serving) if changes is None else self._patched(before, serving, changes)
+        if self.purger is not None:
+            names, zones_changed = stale_names(before.serving, serving, changes)
+            self.purger.purge(names, zones=zones_changed)
+
+    def _patched(self, before: View, serving: Serving, changes: Sequence[Change]) -> View:
         try:
             held = before.zones.changed(before.serving, serving, changes)
         except Exception:
             log.exception("zones could not be patched: made anew", extra={"event": "zones.rebuilt"})
-            self._view = self._whole(serving)
-            return
-        self._view = View(serving, held, self.locator.locate)
+            return self._whole(serving)
+        return replace(before, serving=serving, zones=held)
 
     def _watch_geo(self) -> None:
         while not self._stopping.wait(GEO_SECONDS):

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from flask import Flask, Response, jsonify, request
-from prometheus_client import CONTENT_TYPE_LATEST, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
 
 from pdns_gtm_backend.dns import status
 from pdns_gtm_backend.dns.backend import Backend, NotReady
@@ -40,7 +40,18 @@ def create_app(backend: Backend, secret: str = "") -> Flask:
 
     for rule in ("/dns", "/dns/", "/dns/<path:rest>"):
         app.add_url_rule(rule, rule, answer, methods=ALL_VERBS)
+    _add_status(app, backend, registry)
+    return app
 
+
+def create_status_app(backend: Backend) -> Flask:
+    """`/livez`, `/readyz` and `/metrics` alone, where PowerDNS asks by another transport."""
+    app = Flask("pdns_gtm_backend.dns", static_folder=None)
+    _add_status(app, backend, status.registry(backend))
+    return app
+
+
+def _add_status(app: Flask, backend: Backend, registry: CollectorRegistry) -> None:
     @app.get("/livez")
     def livez() -> Response:
         return Response("ok\n", mimetype="text/plain")
@@ -54,8 +65,6 @@ def create_app(backend: Backend, secret: str = "") -> Flask:
     @app.get("/metrics")
     def metrics() -> Response:
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
-
-    return app
 
 
 def _answerer(

@@ -10,6 +10,18 @@ from pdns_gtm_backend.settings import Settings
 
 TEMPLATE: Final = Path(__file__).parents[2] / "pdns-conf" / "pdns.conf"
 CONTROL_SOCKET: Final = "pdns.controlsocket"
+PURGED: Final = {
+    "CACHE_TTL": "20",
+    "QUERY_CACHE_TTL": "20",
+    "NEGQUERY_CACHE_TTL": "60",
+    "ZONE_CACHE_REFRESH_INTERVAL": "60",
+}
+UNPURGED: Final = {
+    "CACHE_TTL": "1",
+    "QUERY_CACHE_TTL": "5",
+    "NEGQUERY_CACHE_TTL": "5",
+    "ZONE_CACHE_REFRESH_INTERVAL": "10",
+}
 MAX_SOCKET_PATH: Final = 107
 """sun_path of Linux, without its closing NUL (unix(7))."""
 
@@ -27,10 +39,29 @@ def render(settings: Settings, directory: Path, template: Path = TEMPLATE) -> st
     values = {
         "LISTEN": settings.listen,
         "DNS_PORT": str(settings.dns_port),
-        "BACKEND_URL": backend_url(settings),
+        "CONNECTION": connection_string(settings),
         "SOCKET_DIR": str(directory.absolute()),
+        **(PURGED if settings.pdns_control else UNPURGED),
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], template.read_text())
+
+
+def connection_string(settings: Settings) -> str:
+    """How PowerDNS reaches the backend: the value of remote-connection-string. Raises ValueError."""
+    if settings.transport == "unix":
+        path = socket_path(settings)
+        if "," in str(path):
+            raise ValueError(f"GTM_VAR: {str(path)!r} holds a comma, which separates options of PowerDNS")
+        return f"unix:path={path},timeout=4000"
+    return f"http:url={backend_url(settings)},post=1,post_json=1,timeout=2000"
+
+
+def socket_path(settings: Settings) -> Path:
+    """The unix socket of the backend. Raises ValueError where it is too long for one."""
+    path = settings.var.absolute() / "backend.sock"
+    if len(str(path).encode()) > MAX_SOCKET_PATH:
+        raise ValueError(f"GTM_VAR: {str(path)!r} is too long for a unix socket ({MAX_SOCKET_PATH} octets)")
+    return path
 
 
 def backend_url(settings: Settings) -> str:

@@ -37,8 +37,6 @@ START_SECONDS: Final = 60.0
 REQUEST_SECONDS: Final = 5
 """How long a connection may say nothing at first, or stop in the middle of a request."""
 RECEIVE_TIMEOUT: Final = struct.pack("@ll", REQUEST_SECONDS, 0)
-FIRST_SNAPSHOT_SECONDS: Final = 2.0
-"""How long a new worker waits for Redis before it serves the snapshot on disk."""
 
 STARTING: Final = 0
 SERVING: Final = 1
@@ -73,7 +71,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Make the application, in the worker. What is imported here stays out of the parent: SIGHUP takes new code."""
-        from pdns_gtm_backend.dns.backend import Backend
+        from pdns_gtm_backend.dns.backend import FIRST_SNAPSHOT_SECONDS, Backend
         from pdns_gtm_backend.dns.http import create_app
 
         try:

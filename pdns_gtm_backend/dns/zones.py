@@ -13,8 +13,8 @@ from typing import TypeVar
 from immutables import Map
 
 from pdns_gtm_backend.dns.authority import Authority
-from pdns_gtm_backend.dns.presentation import content_error, record_type_error, written_name
 from pdns_gtm_backend.domain.names import domain_name_error, is_below, parents
+from pdns_gtm_backend.domain.record import content_error, record_type_error, written_name
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.domain.zone import RRset, Zone
 from pdns_gtm_backend.store import kinds

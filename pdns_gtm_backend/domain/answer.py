@@ -9,7 +9,7 @@ from pdns_gtm_backend.domain.client import Network, Place
 from pdns_gtm_backend.domain.instance import FAMILIES, AccessPolicy, Instance, set_names
 from pdns_gtm_backend.domain.line import Expression, Line, LineTable, Match, expand_line
 from pdns_gtm_backend.domain.override import Override, policy_override
-from pdns_gtm_backend.domain.pool import RECORD_TYPES, Family
+from pdns_gtm_backend.domain.pool import RECORD_TYPES, Family, Pool
 from pdns_gtm_backend.domain.selection import Random, draw_pool, select, stable_key
 from pdns_gtm_backend.domain.state import PolicyState, policy_state_key
 from pdns_gtm_backend.domain.switchover import effective_index
@@ -76,6 +76,7 @@ class ServedInstance:
     """An instance made ready to answer: its lines as a table, and one choice per policy and family.
 
     families: those that hold an answer for every client; the same for all, whatever their line.
+    uniform: is an answer the same for all clients, and at every time until a state changes? By configuration alone.
     """
 
     instance: Instance
@@ -83,6 +84,7 @@ class ServedInstance:
     views: Mapping[Family, tuple[PolicyView, ...]]
     choices: Mapping[Family, tuple[Choice, ...]]
     families: tuple[Family, ...]
+    uniform: bool = False
 
     def scope(self, client: Network) -> int:
         """Prefix length that an answer to `client` holds for. Depends on configuration alone."""
@@ -118,7 +120,22 @@ def serve(
     default = _default_policy(instance)
     choices = {family: _choices(instance, default, views[family]) for family in families}
     answered = tuple(f for f in families if instance.enabled and choices[f][0].rule not in NO_DATA)
-    return ServedInstance(instance, line_table(instance, lines), views, choices, answered)
+    return ServedInstance(instance, line_table(instance, lines), views, choices, answered, _is_uniform(instance, views))
+
+
+def _is_uniform(instance: Instance, views: Mapping[Family, Sequence[PolicyView]]) -> bool:
+    """One policy, sets of one pool for a family, and pools that nothing is drawn from."""
+    if len(instance.policies) != 1:
+        return False
+    sets = [pool_set for listed in views.values() for view in listed for pool_set in view.sets]
+    return all(len(s.members) == 1 and _draws_nothing(s.members[0][0].pool) for s in sets)
+
+
+def _draws_nothing(pool: Pool) -> bool:
+    if pool.strategy == "sequence":
+        return True
+    limit = 1 if pool.type == "domain" else pool.max_answers
+    return pool.strategy == "all" and (limit is None or limit >= len(pool.addresses))
 
 
 def line_table(instance: Instance, lines: Mapping[str, Line]) -> LineTable:

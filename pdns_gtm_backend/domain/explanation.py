@@ -119,7 +119,7 @@ def probabilities(choice: Choice, client: Network) -> dict[tuple[str, str], floa
 
 
 def _pool_shares(choice: Choice, client: Network) -> list[float]:
-    if choice.sticky and len(choice.pools) > 1:
+    if choice.sticky:
         first = rendezvous_order(choice.pools, choice.keys, choice.weights, client)[0]
         return [float(view is first) for view in choice.pools]
     total = sum(choice.weights)

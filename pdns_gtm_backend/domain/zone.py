@@ -32,11 +32,12 @@ class Zone:
 class RRset:
     """The static records of one name and type.
 
+    name: in the form of `record.written_name`, in which an octet may take four characters.
     records: contents in presentation form, without the trailing dot on names of targets (as PowerDNS compares them).
     """
 
     zone: DomainNameText
-    name: DomainNameText
+    name: Annotated[str, MinLen(1), MaxLen(1016)]
     type: Annotated[str, MinLen(1), MaxLen(16)]
     ttl: Annotated[int, Ge(0), Le(2**31 - 1)] = 3600
     records: Annotated[tuple[Annotated[str, MaxLen(65_535)], ...], MinLen(1), MaxLen(5000)]

@@ -1,27 +1,23 @@
 """Create, replace, patch and delete what operators configure. Every change is checked among all other objects."""
 
-import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
-
-from redis.exceptions import RedisError
 
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation, pointer, shown
 from pdns_gtm_backend.operations import audit
-from pdns_gtm_backend.operations.errors import AlreadyExists, InUse, NotFound, NotPermitted, Unavailable
+from pdns_gtm_backend.operations.allocation import Allocation
+from pdns_gtm_backend.operations.errors import AlreadyExists, InUse, NotFound, NotPermitted
 from pdns_gtm_backend.operations.operator import Operator, Outcome, Plan
 from pdns_gtm_backend.operations.parsing import Parsed, merge_patch, parse, to_json
 from pdns_gtm_backend.operations.preconditions import UNCONDITIONAL, Precondition
 from pdns_gtm_backend.operations.resources import RESOURCES, Resource
-from pdns_gtm_backend.store import keys, kinds
-from pdns_gtm_backend.store.repository import unavailable_reason
+from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
-ID_ATTEMPTS: Final = 100
 READ_ONLY: Final = "warnings"
 """A member of answers that is ignored in requests, so that an answer can be changed and sent back."""
 
@@ -227,7 +223,7 @@ def _valid(
     violations = [*parsed.violations, *found]
     if parsed.value is None:
         raise InvalidConfiguration(violations)
-    value = _canonical_or_same(resource, complete(parsed.value))
+    value = canonical_or_same(resource, complete(parsed.value))
     candidate = snapshot.changed([Change(resource.kind, getattr(value, resource.identity), value)])
     violations += beside(violations, resource.check(value, candidate, operator.rules))
     if violations:
@@ -235,7 +231,7 @@ def _valid(
     return value
 
 
-def _canonical_or_same(resource: Resource, value: Any) -> Any:
+def canonical_or_same(resource: Resource, value: Any) -> Any:
     """The stored form of `value`; itself where it breaks rules of its own, which are told of what was sent."""
     broken = any(True for _ in kinds.KINDS[resource.kind].violations(value))
     return value if broken else resource.canonical(value)
@@ -261,12 +257,13 @@ def _plan(
     warnings = [] if after is None else list(resource.warnings(after, candidate, known))
     if before == after:
         return Plan(after, (), {"before": before}, tuple(warnings), version=version)
-    warnings += [_removed(snapshot.overrides[c.id]) for c in companions if c.kind == kinds.OVERRIDES]
+    warnings += [removed_override(snapshot.overrides[c.id]) for c in companions if c.kind == kinds.OVERRIDES]
     noted = audit.entry(action, kind, identifier, before, after)
     return Plan(after, [change, *companions], noted, tuple(warnings), version=version)
 
 
-def _removed(override: Override) -> Violation:
+def removed_override(override: Override) -> Violation:
+    """A warning that an override goes with what it acts on."""
     reason = f" ({override.reason})" if override.reason else ""
     return Violation("", f"override {override.id}, {override.effect}{reason}, goes with it")
 
@@ -278,34 +275,3 @@ def _permit(operator: Operator, resource: Resource, after: Any | None) -> None:
         operator.require_unrestricted(f"a {resource.noun}")
     if after is not None and not operator.sees(after.labels):
         raise NotPermitted(f"the token is for instances with the label {operator.actor.label}: it must have that label")
-
-
-class Allocation:
-    """What is generated for a new object, once, however often the change is decided again."""
-
-    def __init__(self, operator: Operator, kind: str) -> None:
-        self._operator, self._kind = operator, kind
-        self._values: Mapping[str, Any] | None = None
-
-    def complete(self, value: Any) -> Any:
-        """`value` with what is generated. Raises Unavailable."""
-        if self._kind not in (kinds.INSTANCES, kinds.ZONES):
-            return value
-        if self._values is None:
-            try:
-                self._values = self._instance() if self._kind == kinds.INSTANCES else self._zone()
-            except RedisError as error:
-                raise Unavailable(f"the store cannot be written: {unavailable_reason(error)}") from error
-        return replace(value, **self._values)
-
-    def _instance(self) -> Mapping[str, Any]:
-        """An id that was never given before: the store remembers those of deleted instances too."""
-        client = self._operator.writer.follower.repository.client
-        for _ in range(ID_ATTEMPTS):
-            identifier = f"gtm{secrets.randbelow(10**8):08d}"
-            if client.sadd(keys.INSTANCE_IDS, identifier):
-                return {"id": identifier, "cname": f"{identifier}.{self._operator.rules.access_zone}"}
-        raise Unavailable("found no instance id that was not used before")
-
-    def _zone(self) -> Mapping[str, Any]:
-        return {"number": int(self._operator.writer.follower.repository.client.incr(keys.ZONE_NUMBER))}

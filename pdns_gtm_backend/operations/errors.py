@@ -55,6 +55,22 @@ class Braked(OperationError):
         super().__init__(detail)
 
 
+class TooMuch(OperationError):
+    """The change would alter a large part of what there is; `force` lets it through. counts: of each kind."""
+
+    def __init__(self, detail: str, counts: Sequence[Any]) -> None:
+        self.counts = tuple(counts)
+        super().__init__(detail)
+
+
+class QuotaReached(OperationError):
+    """The server is set to hold no more. quota: the setting. limit: what it allows. wanted: what was asked for."""
+
+    def __init__(self, detail: str, quota: str, limit: float, wanted: float) -> None:
+        self.quota, self.limit, self.wanted = quota, limit, wanted
+        super().__init__(detail)
+
+
 class PreconditionRequired(OperationError):
     """The object exists and the request does not say which version of it is meant."""
 

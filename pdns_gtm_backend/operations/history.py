@@ -76,7 +76,10 @@ def audit(
         names = (who.get("id"), who.get("name")) if isinstance(who, dict) else ()
         if actor is not None and actor not in names:
             return False
-        return kind in (None, entry.get("kind")) and identifier in (None, entry.get("object"))
+        return any(
+            kind in (None, one.get("kind")) and identifier in (None, one.get("object"))
+            for one in (entry, *_parts(entry))
+        )
 
     operator.require_unrestricted("audit")
     return _read(operator, keys.AUDIT, "entry", position, newest_first, limit, wanted)
@@ -86,6 +89,12 @@ def _require_visible(operator: Operator, instance: str | None) -> None:
     found = operator.writer.reading().snapshot.instances.get(instance or "")
     if found is None or not operator.sees(found.labels):
         operator.require_unrestricted("the events of everything: name an instance")
+
+
+def _parts(entry: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The changes of single objects in an entry of many."""
+    changes = entry.get("changes")
+    return [one for one in changes if isinstance(one, dict)] if isinstance(changes, list) else ()
 
 
 def _names(value: Any) -> Sequence[str]:

@@ -101,6 +101,8 @@ class Writer:
         decide: called with the newest state, again where another write came first; may raise any OperationError.
         dry_run: decide only.
         """
+        if dry_run:
+            return self._attempts(decide, actor, dry_run)[0]
         if not self._turn.acquire(timeout=TURN_SECONDS):
             raise Unavailable("too many changes are waiting")
         try:

@@ -4,13 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Final
 
-import dns.exception
-import dns.name
-import dns.rdata
-import dns.rdataclass
-import dns.rdatatype
-
-from pdns_gtm_backend.domain.names import canonical, domain_name_error, is_below
+from pdns_gtm_backend.domain.names import canonical, is_below
+from pdns_gtm_backend.domain.record import record_type_error, stored_content, written_name
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation, pointer, shown
 from pdns_gtm_backend.domain.zone import MAX_SERIAL, RRset, Zone, rrset_key
 from pdns_gtm_backend.operations import audit
@@ -23,7 +18,6 @@ from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
-MADE_WHILE_SIGNING: Final = frozenset({"RRSIG", "NSEC", "NSEC3", "NSEC3PARAM"})
 ADDRESS_TYPES: Final = frozenset({"A", "AAAA", "CNAME", "DNAME"})
 SINGLE_TYPES: Final = frozenset({"CNAME", "SOA", "DNAME"})
 SOA_SERIAL: Final = 2
@@ -74,7 +68,7 @@ def put(
         if value == before:
             return Plan(value, (), audit.entry("replace", kinds.RRSETS, key, before, value), version=version)
         noted = audit.entry("replace" if before else "create", kinds.RRSETS, key, before, value)
-        changes = [Change(kinds.RRSETS, key, value), *_next_serial(snapshot, held, value)]
+        changes = [Change(kinds.RRSETS, key, value), *_next_serial(snapshot, held, value.type, value)]
         return Plan(value, changes, noted, version=version)
 
     return operator.write(decide, dry_run=dry_run)
@@ -102,7 +96,7 @@ def delete(
         version = snapshot.version(kinds.RRSETS, key)
         precondition.check(f"record set {key}", str(version))
         noted = audit.entry("delete", kinds.RRSETS, key, before, None)
-        changes = [Change(kinds.RRSETS, key, None), *_next_serial(snapshot, held, before)]
+        changes = [Change(kinds.RRSETS, key, None), *_next_serial(snapshot, held, before.type, None)]
         return Plan(None, changes, noted, version=version)
 
     return operator.write(decide, dry_run=dry_run)
@@ -137,18 +131,19 @@ def _valid(snapshot: Snapshot, zone: Zone, name: str, rrtype: str, raw: object) 
     for field, text in wanted.items():
         if getattr(value, field) != text:
             known.append(Violation(pointer(field), f"{shown(getattr(value, field))} is not that of the path, {text!r}"))
-    known += beside(known, _violations(value, zone, snapshot))
+    known += beside(known, record_violations(value, zone, snapshot))
     if known:
         raise InvalidConfiguration(known)
     return replace(value, records=tuple(dict.fromkeys(stored_content(value.type, text) for text in value.records)))
 
 
-def _violations(rrset: RRset, zone: Zone, snapshot: Snapshot) -> Iterator[Violation]:
-    if error := domain_name_error(rrset.name, wildcard=True):
+def record_violations(rrset: RRset, zone: Zone, snapshot: Snapshot) -> Iterator[Violation]:
+    """Every rule that a set of records breaks among the other records and the instances of a snapshot."""
+    if error := _name_error(rrset.name):
         yield Violation("/name", f"{shown(rrset.name)} {error}")
     elif not is_below(rrset.name, zone.name):
         yield Violation("/name", f"{shown(rrset.name)} is not in zone {zone.name}")
-    if error := _type_error(rrset.type):
+    if error := record_type_error(rrset.type):
         yield Violation("/type", f"{shown(rrset.type)} {error}")
         return
     for index, text in enumerate(rrset.records):
@@ -160,6 +155,14 @@ def _violations(rrset: RRset, zone: Zone, snapshot: Snapshot) -> Iterator[Violat
         yield Violation("/records", f"{len(rrset.records)} records: a name has one {rrset.type} at most")
     yield from _apex_violations(rrset, zone)
     yield from _neighbour_violations(rrset, snapshot)
+
+
+def _name_error(name: str) -> str | None:
+    try:
+        written = written_name(name)
+    except ValueError as error:
+        return str(error)
+    return None if written == name else f"is written {shown(written)}"
 
 
 def _apex_violations(rrset: RRset, zone: Zone) -> Iterator[Violation]:
@@ -185,39 +188,34 @@ def _neighbour_violations(rrset: RRset, snapshot: Snapshot) -> Iterator[Violatio
         yield Violation("/type", f"{rrset.type!r} would conflict with instance {owner}, which answers at {rrset.name}")
 
 
-def _type_error(rrtype: str) -> str | None:
-    try:
-        number = dns.rdatatype.from_text(rrtype)
-    except (dns.rdatatype.UnknownRdatatype, ValueError):
-        return "is no record type"
-    if dns.rdatatype.is_metatype(number) or rrtype in MADE_WHILE_SIGNING:
-        return "is no type that a zone holds as data"
-    return None
-
-
-def stored_content(rrtype: str, text: str) -> str:
-    """A record in the form that PowerDNS compares: names without the trailing dot. Raises ValueError."""
-    try:
-        record = dns.rdata.from_text(dns.rdataclass.IN, rrtype, text, origin=dns.name.root, relativize=False)
-        written = record.to_text(origin=dns.name.root, relativize=True)
-    except (dns.exception.DNSException, ValueError, UnicodeError) as error:
-        raise ValueError(str(error) or type(error).__name__) from None
-    # The root relative to itself is written "@", which is no name to PowerDNS.
-    return str(written[:-1] + "." if written == "@" or written.endswith(" @") else written)
-
-
-def _next_serial(snapshot: Snapshot, zone: Zone, written: RRset) -> Iterator[Change]:
-    """The zone with its next serial, also in its own SOA record where it has one that is not what was written."""
-    yield Change(kinds.ZONES, zone.name, replace(zone, serial=following_serial(zone.serial)))
+def _next_serial(snapshot: Snapshot, zone: Zone, rrtype: str, written: RRset | None) -> Iterator[Change]:
+    """The zone with its next serial, which its own SOA record has too; with that of an SOA record that is written."""
     key = rrset_key(zone.name, zone.name, "SOA")
     soa = snapshot.rrsets.get(key)
-    if soa is None or written.type == "SOA":
+    own = None if soa is None else soa_serial(soa)
+    serial = following_serial(zone.serial if own is None else own)
+    if rrtype == "SOA":
+        given = None if written is None else soa_serial(written)
+        yield Change(kinds.ZONES, zone.name, replace(zone, serial=serial if given is None else given))
         return
+    yield Change(kinds.ZONES, zone.name, replace(zone, serial=serial))
+    if soa is not None and own is not None:
+        yield Change(kinds.RRSETS, key, with_serial(soa, serial))
+
+
+def soa_serial(soa: RRset) -> int | None:
+    """The serial in an SOA record, None where it cannot be read."""
     fields = soa.records[0].split()
     if len(fields) != SOA_FIELDS or not fields[SOA_SERIAL].isdecimal():
-        return
-    fields[SOA_SERIAL] = str(following_serial(int(fields[SOA_SERIAL])))
-    yield Change(kinds.RRSETS, key, replace(soa, records=(" ".join(fields),)))
+        return None
+    return int(fields[SOA_SERIAL])
+
+
+def with_serial(soa: RRset, serial: int) -> RRset:
+    """An SOA record with another serial."""
+    fields = soa.records[0].split()
+    fields[SOA_SERIAL] = str(serial)
+    return replace(soa, records=(" ".join(fields),))
 
 
 def following_serial(serial: int) -> int:

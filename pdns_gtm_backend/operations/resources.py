@@ -183,7 +183,8 @@ def _zone_users(snapshot: Snapshot, identifier: str) -> Sequence[User]:
 def _zone_companions(snapshot: Snapshot, before: Zone | None, after: Zone | None) -> Sequence[Change]:
     if before is None or after is not None:
         return ()
-    return [Change(kinds.RRSETS, key, None) for key, rrset in snapshot.rrsets.items() if rrset.zone == before.name]
+    owned = (kinds.RRSETS, kinds.ZONE_METADATA, kinds.ZONE_KEYS)
+    return [Change(kind, key, None) for kind in owned for key in snapshot.of_zone(kind, before.name)]
 
 
 def _instances(snapshot: Snapshot, identifiers: Iterable[str]) -> Sequence[User]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.operations import audit, tokens
-from pdns_gtm_backend.operations.documents import Allocation
+from pdns_gtm_backend.operations.allocation import Allocation
 from pdns_gtm_backend.operations.operator import Operator, Plan
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving

@@ -57,7 +57,11 @@ def run() -> int:
     layout = Layout(settings.var.absolute())
     layout.prepare()
     with _locked(layout):
-        settings = settings.model_copy(update={"backend_secret": settings.backend_secret or layout.backend_secret()})
+        decided = {
+            "backend_secret": settings.backend_secret or layout.backend_secret(),
+            "pdns_control": settings.pdns_control or layout.pdns_control,
+        }
+        settings = settings.model_copy(update=decided)
         swept = process.sweep(layout.var)
         marker = _demo(settings, layout)
         children = parts.child_environment(settings, layout, os.environ)

@@ -24,8 +24,6 @@ def load(environment: Mapping[str, str]) -> Settings:
             value = "" if name in SECRET else f"={environment.get(name, '')}"
             problems.append(f"{name}{value}: {problem['msg'].removeprefix('Value error, ')}")
         raise Unusable("\n".join(problems)) from None
-    if settings.transport != "http":
-        raise Unusable(f"GTM_TRANSPORT={settings.transport}: the backend serves http only, so far")
     return settings
 
 

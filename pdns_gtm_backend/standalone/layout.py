@@ -6,6 +6,8 @@ import secrets
 from dataclasses import dataclass
 from pathlib import Path
 
+from pdns_gtm_backend.dns.pdns_conf import CONTROL_SOCKET
+
 
 class Unusable(Exception):
     """The system cannot be started as asked; the message says which setting is wrong and what is allowed."""
@@ -41,6 +43,11 @@ class Layout:
     def pdns(self) -> Path:
         """What `pdnsutil --config-dir` and `pdns_control --config-dir` take; PowerDNS's control socket too."""
         return self.var / "pdns"
+
+    @property
+    def pdns_control(self) -> Path:
+        """PowerDNS's control socket."""
+        return self.pdns / CONTROL_SOCKET
 
     @property
     def admin_token(self) -> Path:

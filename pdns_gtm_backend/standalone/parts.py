@@ -52,6 +52,7 @@ def child_environment(settings: Settings, layout: Layout, environment: Mapping[s
         "GTM_VAR": str(layout.var),
         "GTM_REDIS_URL": settings.redis_url or f"unix://{layout.redis_socket}",
         "GTM_BACKEND_SECRET": settings.backend_secret,
+        "GTM_PDNS_CONTROL": str(settings.pdns_control or ""),
         "PYTHONUNBUFFERED": "1",
     }
 

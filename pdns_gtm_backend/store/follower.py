@@ -9,7 +9,7 @@ import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final, Literal
 
 from redis.exceptions import RedisError
 
+from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import disk, keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.repository import (
@@ -164,8 +165,7 @@ class Follower:
             snapshot = parse(loaded, held)
             serving = prepare(snapshot)
         log.info("store: loaded revision %d: %s", snapshot.revision, reason, extra={"event": "store.loaded"})
-        for (kind, identifier), problem in snapshot.problems.items():
-            log.error("%s %s in the store is broken: %s", kind, identifier, problem, extra={"event": "store.broken"})
+        _name_broken(snapshot.problems)
         self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=_entry_order)
         self._publish(serving, None)
         self.status = replace(self.status, reloads=self.status.reloads + 1)
@@ -270,20 +270,24 @@ def _departure(held: Position, found: Position) -> str | None:
     return None
 
 
+def _name_broken(problems: Mapping[tuple[str, str], str]) -> None:
+    for (kind, identifier), reason in problems.items():
+        log.error("%s %s in the store is broken: %s", kind, shown(identifier), reason, extra={"event": "store.broken"})
+
+
 def _is_bulk(found: Entries) -> bool:
     return sum(len(fields.get("change", "")) for _, fields in found) > BULK_CHARACTERS
 
 
 def _patched(snapshot: Snapshot, identifier: str, fields: dict[str, str]) -> tuple[Snapshot, Sequence[Change]]:
     """The snapshot after one entry of the feed, and the changes in it. Raises _Gap where it does not follow."""
-    if fields.get("previous") != str(snapshot.revision) or _entry_order(identifier)[1]:
+    if fields.get("previous") != str(snapshot.revision):
         raise _Gap(f"entry {identifier} of the feed does not follow revision {snapshot.revision}")
     try:
         changes, problems = parse_change(fields["change"])
     except (ValueError, KeyError, TypeError) as error:
         raise _Gap(f"entry {identifier} of the feed cannot be read: {error}") from None
-    for (kind, name), reason in problems.items():
-        log.error("%s %s in the feed is broken: %s", kind, name, reason, extra={"event": "store.broken"})
+    _name_broken(problems)
     position = replace(snapshot.position, revision=_entry_order(identifier)[0])
     after = snapshot.changed(changes, position, configuration=fields.get("configuration") == "1")
     return after.with_problems(problems), changes

@@ -16,6 +16,8 @@ from pdns_gtm_backend.domain.state import PolicyState, TargetState
 from pdns_gtm_backend.domain.token import Token, token_violations
 from pdns_gtm_backend.domain.violation import Violation, shown
 from pdns_gtm_backend.domain.zone import RRset, Zone, zone_violations
+from pdns_gtm_backend.domain.zone_key import TsigKey, ZoneKey, tsig_key_violations, zone_key_violations
+from pdns_gtm_backend.domain.zone_metadata import ZoneMetadata, zone_metadata_violations
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,9 @@ HEALTH_CHECKS: Final = "health-checks"
 LINES: Final = "lines"
 ZONES: Final = "zones"
 RRSETS: Final = "rrsets"
+ZONE_METADATA: Final = "zone-metadata"
+ZONE_KEYS: Final = "zone-keys"
+TSIG_KEYS: Final = "tsig-keys"
 OVERRIDES: Final = "overrides"
 TOKENS: Final = "tokens"
 TARGET_STATES: Final = "target-states"
@@ -76,6 +81,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         _kind(LINES, Line, line_violations),
         _kind(ZONES, Zone, zone_violations, lambda zone: canonical(zone.name)),
         _kind(RRSETS, RRset, identity=lambda rrset: str(rrset.key)),
+        _kind(ZONE_METADATA, ZoneMetadata, zone_metadata_violations, lambda metadata: str(metadata.key)),
+        _kind(ZONE_KEYS, ZoneKey, zone_key_violations, lambda key: str(key.key)),
+        _kind(TSIG_KEYS, TsigKey, tsig_key_violations, lambda key: str(key.name)),
         _kind(TOKENS, Token, token_violations),
         _kind(OVERRIDES, Override, override_violations, configuration=False),
         _kind(TARGET_STATES, TargetState, identity=_nothing, configuration=False),

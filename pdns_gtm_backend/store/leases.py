@@ -22,6 +22,7 @@ class Lease:
         self.token = self._next = secrets.token_hex(16)
         self._key = key
         self._renew = client.register_script(scripts.RENEW_LEASE)
+        self._keep = client.register_script(scripts.KEEP_LEASE)
         self._drop = client.register_script(scripts.DROP_LEASE)
 
     def hold(self, *, anew: bool = False) -> bool:
@@ -34,6 +35,10 @@ class Lease:
         if outcome == TAKEN:
             self.token, self._next = self._next, secrets.token_hex(16)
         return bool(outcome)
+
+    def keep(self, token: str) -> bool:
+        """Renew it where it is still held with this token; may be called in another thread. Raises RedisError."""
+        return bool(self._keep(keys=[self._key], args=[token, LEASE_MILLISECONDS]))
 
     def drop(self) -> None:
         """Give it back, so that another can have it at once. Raises RedisError."""

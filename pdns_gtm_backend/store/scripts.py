@@ -99,6 +99,14 @@ end
 return 0
 """
 
+KEEP_LEASE: Final = """
+-- KEYS: lease. ARGV: token, milliseconds. Renews it where it is held with this token: 1, else 0.
+if redis.call('GET', KEYS[1]) == ARGV[1] then
+  return redis.call('PEXPIRE', KEYS[1], ARGV[2])
+end
+return 0
+"""
+
 DROP_LEASE: Final = """
 -- KEYS: lease. ARGV: token.
 if redis.call('GET', KEYS[1]) == ARGV[1] then
@@ -138,7 +146,7 @@ return time
 
 NOTE_DECIDED: Final = """
 -- KEYS: the leader's lease, verdicts decided, verdicts waiting, suspensions, leadership.
--- ARGV: token, position in the feed, JSON: {"wait": [...], "done": [...], "suspensions": {...} or null, "fields": {...}}
+-- ARGV: token, position in the feed, and as JSON: wait, done (lists), suspensions (object or null), fields (object).
 -- 1, or 0 where the lease is not ours.
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then
   return 0

@@ -16,6 +16,8 @@ from pdns_gtm_backend.domain.override import Override, Selector
 from pdns_gtm_backend.domain.pool import Address, Pool
 from pdns_gtm_backend.domain.state import PolicyState, TargetState
 from pdns_gtm_backend.domain.zone import RRset, Zone
+from pdns_gtm_backend.domain.zone_key import TsigKey, ZoneKey
+from pdns_gtm_backend.domain.zone_metadata import ZoneMetadata
 from pdns_gtm_backend.store import kinds
 
 Members = Map[str, None]
@@ -24,7 +26,7 @@ Index = Map[str, Members]
 NO_MEMBERS: Final[Members] = Map()
 INDEXES: Final = (
     *("instance-names", "names", "pool-users", "line-users", "check-users", "static"),
-    *("address-pools", "label-pools", "overrides"),
+    *("address-pools", "label-pools", "overrides", "zone-documents"),
 )
 
 
@@ -91,6 +93,18 @@ class Snapshot:
         return self.documents[kinds.RRSETS]
 
     @property
+    def zone_metadata(self) -> Map[str, ZoneMetadata]:
+        return self.documents[kinds.ZONE_METADATA]
+
+    @property
+    def zone_keys(self) -> Map[str, ZoneKey]:
+        return self.documents[kinds.ZONE_KEYS]
+
+    @property
+    def tsig_keys(self) -> Map[str, TsigKey]:
+        return self.documents[kinds.TSIG_KEYS]
+
+    @property
     def overrides(self) -> Map[str, Override]:
         return self.documents[kinds.OVERRIDES]
 
@@ -154,6 +168,11 @@ class Snapshot:
 
     def static_types(self, name: str) -> frozenset[str]:
         return frozenset(key.rpartition("|")[2] for key in self.members("static", name))
+
+    def of_zone(self, kind: str, zone: str) -> Mapping[str, Any]:
+        """The records, metadata or keys (`kind`) of a zone, by id."""
+        held = self.documents[kind]
+        return {identifier: held[identifier] for identifier in self.members("zone-documents", f"{kind}|{zone}")}
 
     def changed(
         self, changes: Iterable[Change], position: Position | None = None, *, configuration: bool = False
@@ -233,6 +252,11 @@ def entries(value: Any) -> Iterator[tuple[str, str]]:
         yield "overrides", override_scope(value.selector)
     elif isinstance(value, RRset):
         yield "static", value.name
+        yield "zone-documents", f"{kinds.RRSETS}|{value.zone}"
+    elif isinstance(value, ZoneMetadata):
+        yield "zone-documents", f"{kinds.ZONE_METADATA}|{value.zone}"
+    elif isinstance(value, ZoneKey):
+        yield "zone-documents", f"{kinds.ZONE_KEYS}|{value.zone}"
 
 
 def labels_of(address: Address) -> Iterator[str]:

@@ -112,6 +112,9 @@ class Engine:
             self._process.kill()
             self._process.wait()
         self._process = None
+        # dockerd leaves this behind, and with it the network namespace.
+        for mounted in (self.folder / "exec" / "netns").glob("*"):
+            subprocess.run(["umount", str(mounted)], capture_output=True, check=False)
 
     @contextmanager
     def inside(self) -> Iterator[None]:

@@ -105,8 +105,9 @@ class System:
 
     def services(self) -> Sequence[str]:
         """Those that run for good."""
-        words = self.engine.compose("config", "--services", COMPOSE_PROFILES=self.profiles).stdout.split()
-        return sorted(set(words) - {"init", "demo"})
+        form = '--format={{.Label "com.docker.compose.service"}}'
+        listed = self.engine.docker("ps", "--all", "--filter=label=com.docker.compose.project=gtm", form).stdout
+        return sorted(set(listed.split()) - {"init", "demo"})
 
     def kill(self, service: str) -> int:
         """Kill the main process as a crash would: the engine then starts the container again. Returns its old id."""

@@ -4,6 +4,7 @@ import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,7 +34,7 @@ def origins() -> Iterator[Origins]:
         yield made
 
 
-def configure(site: Site, origins: Origins, **check: object) -> None:
+def configure(site: Site, origins: Origins, **check: Any) -> None:
     given = {"interval": INTERVAL, "timeout": TIMEOUT, "fall": FALL} | check
     site.configure(
         site.check(origins.port, **given),

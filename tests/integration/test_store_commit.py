@@ -17,6 +17,7 @@ from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, Stor
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
+from tests.support.slow_link import interrupted
 from tests.support.store import configured, down, eventually, instance, pool, put
 
 BOUND = 2.5
@@ -298,6 +299,22 @@ def test_a_load_is_at_one_revision_while_others_write(server: RedisServer, clien
     assert len(revisions) > 5, "it did change meanwhile"
 
 
+def test_a_load_that_a_write_came_between_is_read_again(client: Client, server: RedisServer, store: str) -> None:
+    """On a slow network the commands of one load arrive in pieces."""
+    writes = [lambda: Repository(client).commit(Commit([put(pool("a")), put(pool("z"))]), store)]
+
+    def between(sent: bytes) -> int | None:
+        """Where to hold up what is sent, for the first load alone."""
+        place = sent.find(b"HGETALL")
+        return place if place >= 0 and writes else None
+
+    with interrupted(server.socket, between, lambda: writes.pop()()) as path, connect(f"unix://{path}") as slow:
+        loading = Repository(slow).load()
+    assert not writes
+    assert parse(loading).position.revision == 1
+    assert set(parse(loading).pools) == {"a", "z"}
+
+
 def test_scripts_that_redis_forgot_are_sent_again(client: Client, repository: Repository, store: str) -> None:
     repository.commit(Commit(PREPARED), store)
     client.script_flush()
@@ -398,7 +415,8 @@ def test_a_frozen_redis_is_told_within_bounds(short_path: Path) -> None:
 
 def test_every_script_runs_on_a_cluster(short_path: Path) -> None:
     port = free_port()
-    options = ("--port", str(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes")
+    local = ("--bind", "127.0.0.1", "--cluster-port", str(free_port()))
+    options = ("--port", str(port), *local, "--cluster-enabled", "yes")
     with RedisServer(short_path, *options), connect(f"redis://127.0.0.1:{port}") as client:
         client.execute_command("CLUSTER", "ADDSLOTSRANGE", 0, 16383)
         eventually(lambda: "cluster_state:ok" in str(client.execute_command("CLUSTER", "INFO")))

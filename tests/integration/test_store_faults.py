@@ -166,6 +166,8 @@ def test_full(server: RedisServer) -> None:
             followed.repository.commit(Commit([put(pool())]), followed.serving.snapshot.position.store_id)
         time.sleep(0.5)
         assert followed.status.state == "following", "reading goes on"
+        with server.connect() as another, following(another) as cold:
+            assert list(cold.serving.snapshot.pools) == ["before"]
         client.config_set("maxmemory", "0")
         change_is_served(server, followed, "after")
 

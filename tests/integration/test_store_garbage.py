@@ -95,7 +95,7 @@ def test_garbage_in_a_cold_load_is_left_out_and_named(
             (kinds.POOLS, "\udcff"),
             (kinds.TARGET_STATES, "web|192.0.2.1||"),
         }
-        assert "pools b in the store is broken" in caplog.text
+        assert "pools 'b' in the store is broken" in caplog.text
         assert followed.wait_for(configured(repository, store, pool("c")), 2)
 
 
@@ -134,7 +134,7 @@ def test_garbage_in_the_feed_leaves_the_last_good_value(
         assert list(snapshot.problems) == [(kinds.POOLS, "a")]
         assert snapshot.version(kinds.POOLS, "a") == revision
         assert followed.status.reloads == 1
-        assert "pools a in the feed is broken" in caplog.text
+        assert "pools 'a' in the store is broken" in caplog.text
         client.execute_command("DEBUG", "CHANGE-REPL-ID")
         eventually(lambda: followed.status.reloads == 2)
         assert followed.serving.snapshot.pools["a"] == pool("a"), "kept over a reload"

@@ -145,12 +145,15 @@ def test_another_history_is_noticed_in_a_feed_that_never_rests(
         settled(followed, repository)
 
 
-def test_a_store_that_goes_back_is_noticed_while_following(client: Client, repository: Repository, store: str) -> None:
+def test_a_store_that_goes_back_is_noticed_while_following(
+    client: Client, repository: Repository, store: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with following(client) as followed:
         for number in range(3):
             assert followed.wait_for(configured(repository, store, pool(f"p{number}")), 2)
         client.set(keys.REVISION, 1)
         eventually(lambda: followed.serving.snapshot.revision == 1)
+        assert "the store went back from revision 3 to 1" in caplog.text
         revision = configured(repository, store, pool("next"))
         assert revision == 4, "after the newest entry of the feed"
         assert followed.wait_for(revision, 2)

@@ -214,13 +214,18 @@ class Site:
         self.repository.commit(Commit([Change(kind, identifier, None)], configuration_revision=at), self.store_id)
 
     def override(self, override: Override) -> None:
-        """Set what an operator sets at run time."""
-        self.repository.commit(Commit([Change(kinds.OVERRIDES, override.id, override)]), self.store_id)
+        """Set what an operator sets at run time; the follower holds it then."""
+        revision = self.repository.commit(Commit([Change(kinds.OVERRIDES, override.id, override)]), self.store_id)
+        assert self.follower.wait_for(revision, SECONDS)
+
+    def remove_override(self, identifier: str) -> None:
+        """Take an override back."""
+        self.repository.commit(Commit([Change(kinds.OVERRIDES, identifier, None)]), self.store_id)
 
     @staticmethod
     def check(port: int, **fields: Any) -> HealthCheck:
         """A check of HTTP origins that decides fast."""
-        quick = {"protocol": "http", "interval": 1, "timeout": 1, "fall": 1, "rise": 1}
+        quick: Any = {"protocol": "http", "interval": 1, "timeout": 1, "fall": 1, "rise": 1}
         return HealthCheck(**{"id": "web", "port": port} | quick | fields)
 
     def state(self, address: str, check: str = "web", host: str | None = None) -> TargetState | None:

@@ -228,6 +228,47 @@ def test_scope_follows_from_configuration_alone(
 
 
 @bounded_few
+@given(configurations(), st.lists(st.tuples(clients(), places(), st.integers()), min_size=2, max_size=8))
+def test_what_is_uniform_is_the_same_for_all_at_every_time(
+    configuration: Configuration, asked: list[tuple[Network, Place, int]]
+) -> None:
+    one_policy = replace(configuration.instance, policies=configuration.instance.policies[:1])
+    for made in (configuration, replace(configuration, instance=one_policy)):
+        served = made.served()
+        without_states = replace(made, target_states={}, policy_states={}).served()
+        assert served.uniform == without_states.uniform
+        if not served.uniform:
+            continue
+        for family in FAMILIES[served.instance.kind]:
+            given_out = {
+                tuple(served.addresses(family, served.match(client, place), client, Random(seed).random))
+                for client, place, seed in asked
+            }
+            assert len(given_out) == 1
+
+
+@pytest.mark.parametrize(
+    ("pool", "uniform"),
+    [
+        (Pool(id="a", type="ipv4"), True),
+        (Pool(id="a", type="ipv4", strategy="sequence", max_answers=1), True),
+        (Pool(id="a", type="ipv4", max_answers=2), True),
+        (Pool(id="a", type="ipv4", max_answers=1), False),
+        (Pool(id="a", type="ipv4", strategy="weighted"), False),
+        (Pool(id="a", type="ipv4", strategy="sticky"), False),
+    ],
+)
+def test_what_nothing_is_drawn_from_is_uniform(pool: Pool, uniform: bool) -> None:
+    held = replace(pool, addresses=(Address(address="192.0.2.1"), Address(address="192.0.2.2")))
+    views = {name: view_pool(replace(held, id=name), {}) for name in "ab"}
+    one = policy("world", "default", "a", "b")
+    assert serve(simple(one), {}, views.get, {}).uniform == uniform
+    assert not serve(simple(one, policy("near", "AS", "a")), {}, views.get, {}).uniform
+    drawn = replace(one, pool_sets=(PoolSet(pools=(SetMember(pool="a"), SetMember(pool="b"))),))
+    assert not serve(simple(drawn), {}, views.get, {}).uniform
+
+
+@bounded_few
 @given(configurations(), hosts(), places(), st.integers(0, 2**72 - 1))
 def test_every_client_of_a_scope_network_gets_the_same_distribution(
     configuration: Configuration, client: Network, place: Place, noise: int

@@ -14,11 +14,22 @@ from pdns_gtm_backend.domain.instance import Instance, canonical_instance
 from pdns_gtm_backend.domain.line import Line
 from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.pool import Pool, canonical_pool
-from pdns_gtm_backend.domain.state import Heartbeat, PolicyState, ProbeRecord, TargetState, VantageVerdict
+from pdns_gtm_backend.domain.state import (
+    Heartbeat,
+    PolicyState,
+    ProbeRecord,
+    TargetState,
+    VantageVerdict,
+    policy_state_key,
+)
 from pdns_gtm_backend.domain.token import Token
 from pdns_gtm_backend.domain.zone import RRset, Zone, rrset_key
+from pdns_gtm_backend.domain.zone_key import TsigKey, ZoneKey, zone_key_key
+from pdns_gtm_backend.domain.zone_metadata import ZoneMetadata, metadata_key
 from tests.support.strategies import (
     DISPLAY_NAMES,
+    DOMAIN_NAMES,
+    IDENTIFIERS,
     LABELS,
     MOMENTS,
     TEXTS,
@@ -50,8 +61,11 @@ ADAPTERS: dict[type, TypeAdapter[Any]] = {
         RRset,
         TargetState,
         Token,
+        TsigKey,
         VantageVerdict,
         Zone,
+        ZoneKey,
+        ZoneMetadata,
     )
 }
 SINGLE = st.one_of(
@@ -82,6 +96,19 @@ SINGLE = st.one_of(
         phase=TEXTS,
         duration=st.floats(0, 60),
         timings=st.dictionaries(st.sampled_from(["connect", "tls"]), st.floats(0, 60)),
+    ),
+    st.builds(
+        ZoneKey,
+        zone=DOMAIN_NAMES,
+        number=st.integers(1, 2**31 - 1),
+        flags=st.sampled_from([256, 257]),
+        active=st.booleans(),
+        published=st.booleans(),
+        sealed=IDENTIFIERS,
+    ),
+    st.builds(TsigKey, name=DOMAIN_NAMES, algorithm=st.just("hmac-sha256"), sealed=IDENTIFIERS),
+    st.builds(
+        ZoneMetadata, zone=DOMAIN_NAMES, kind=st.just("X-A"), values=st.lists(TEXTS, min_size=1, max_size=2).map(tuple)
     ),
     st.builds(Token, name=DISPLAY_NAMES, role=st.sampled_from(["viewer", "admin"]), created=MOMENTS, expires=MOMENTS),
 )
@@ -231,8 +258,8 @@ def test_limits_of_fields_name_the_field(document: type, sent: dict[str, Any], p
     assert place in [error["loc"][: len(place)] for error in caught.value.errors()]
 
 
-@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_numbers_that_json_cannot_hold_are_refused(number: str) -> None:
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999", "-1", "253402300800"])
+def test_numbers_that_are_no_moment_are_refused(number: str) -> None:
     for document, sent in (
         (TargetState, '{"health": "up", "since": %s}'),
         (PolicyState, '{"set": "default", "since": %s}'),
@@ -249,6 +276,10 @@ def test_documents_are_immutable() -> None:
         pool.id = "q"  # type: ignore[misc]
 
 
-def test_key_of_static_records() -> None:
+def test_keys_in_the_store() -> None:
+    assert policy_state_key("gtm12345678", "world", "ipv4") == "gtm12345678|world|ipv4"
+    assert zone_key_key("shop.example", 7) == "shop.example|7"
+    assert metadata_key("shop.example", "X-A") == "shop.example|X-A"
+    assert [VantageVerdict(up=up, since=0).health for up in (True, False)] == ["up", "down"]
     record = RRset(zone="shop.example", name="www.shop.example", type="A", records=("192.0.2.1",))
     assert record.key == rrset_key("shop.example", "www.shop.example", "A") == "shop.example|www.shop.example|A"

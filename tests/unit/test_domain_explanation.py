@@ -117,6 +117,21 @@ def test_every_address_left_out_says_why() -> None:
     ]
 
 
+def test_a_single_pool_and_an_answer_of_all_are_certain() -> None:
+    names = tuple(Address(address=f"192.0.2.{n}", weight=0) for n in (1, 2))
+    alone = Pool(id="alone", type="ipv4", strategy="weighted", addresses=names)
+    every = replace(alone, id="every", max_answers=2)
+    for pool, chance in ((alone, 0.5), (every, 1.0)):
+        for sticky in (True, False):
+            members = PoolSet(name="default", pools=(SetMember(pool=pool.id, weight=3),), sticky=sticky)
+            policies = (AccessPolicy(name="world", lines=("default",), pool_sets=(members,)),)
+            instance = Instance(id="gtm12345678", name="shop", policies=policies)
+            served = serve(instance, {}, {pool.id: view_pool(pool, {})}.get, {})
+            told = probabilities(served.choices["ipv4"][0], CLIENT)
+            assert set(told.values()) == {chance}
+            assert len(told) == 2
+
+
 def test_probabilities_of_pools_and_addresses_multiply() -> None:
     near = Pool(
         id="near",

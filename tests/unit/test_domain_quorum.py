@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.quorum import (
     HEARTBEAT_LIMIT,
+    LEAST_SUSPENDED,
     configured_vantages,
     is_fresh,
     judge,
@@ -233,7 +234,7 @@ def test_a_vantage_that_sees_everything_down_is_suspended_when_another_sees_some
     assert set(found) <= set(beats)
     for name, beat in beats.items():
         own = {target: up for target, up in seen.get(name, {}).items() if target not in beat.overdue}
-        all_down = bool(own) and not any(own.values())
+        all_down = len(own) >= LEAST_SUSPENDED and not any(own.values())
         others = [
             seen.get(other, {})[target]
             for other, b in beats.items()
@@ -261,6 +262,8 @@ def test_a_suspension_tells_who_sees_what_else() -> None:
     assert suspensions(found, without_others, verdicts, NOW) == found
     agreeing = verdicts | {"hkg": verdicts_of({"t1": False, "t2": False}), "hz": {}}
     assert suspensions(found, beats, agreeing, NOW) == {}
+    single = {"ber": verdicts_of({"t1": False}), "hkg": verdicts_of({"t1": True})}
+    assert suspensions({}, beats, single, NOW) == {}
 
 
 def test_why_states_are_frozen() -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -77,7 +78,7 @@ class World:
     waiting: frozenset[Cause] = frozenset()
     dead: set[str] = field(default_factory=set)
 
-    def beat(self, name: str, **said: object) -> None:
+    def beat(self, name: str, **said: Any) -> None:
         before = self.heartbeats.get(name, Heartbeat(time=self.now))
         self.heartbeats[name] = replace(before, time=self.now, **said)
 
@@ -228,7 +229,7 @@ def test_while_all_report_the_state_is_what_the_quorum_says(
                 assert world.health(target) == ("down" if down else "up")
 
 
-def two_vantages(**check: object) -> World:
+def two_vantages(**check: Any) -> World:
     template = HealthCheck(id="web", protocol="tcp", port=80)
     world = World(monitored(replace(template, **check)))
     for name in ("ber", "hz"):
@@ -368,7 +369,7 @@ def seeded(configuration: Configuration) -> Serving:
     return prepare(empty().changed(documents))
 
 
-def asked(serving: Serving, told: Serving, now: float = NOW, **more: object) -> Outcome:
+def asked(serving: Serving, told: Serving, now: float = NOW, **more: Any) -> Outcome:
     """Decide everything that there is."""
     question = Question(
         serving,

@@ -86,6 +86,31 @@ def test_only_the_pools_that_an_override_can_select_are_touched() -> None:
         assert not before.changed(after, [change]).pools["near"].available
 
 
+def test_an_override_that_is_moved_or_deleted_gives_back_what_it_acted_on() -> None:
+    before = serving(
+        pool("a"),
+        pool("b"),
+        instance("gtm00000001", "a", "b"),
+        instance("gtm00000002", "a", "b"),
+        Override(id="o", selector=Selector(pool="a"), effect="offline"),
+        Override(id="p", selector=Selector(instance="gtm00000001", policy="world"), effect="pin", set="failover"),
+    )
+    assert [before.pools[name].available for name in ("a", "b")] == [False, True]
+    moved = [
+        put(Override(id="o", selector=Selector(pool="b"), effect="offline")),
+        put(Override(id="p", selector=Selector(instance="gtm00000002", policy="world"), effect="pin", set="failover")),
+    ]
+    after = patched(before, [(moved, False)])
+    assert [after.pools[name].available for name in ("a", "b")] == [True, False]
+    assert [after.instances[name].views["ipv4"][0].pinned for name in ("gtm00000001", "gtm00000002")] == [
+        None,
+        "failover",
+    ]
+    gone = patched(after, [([Change(kinds.OVERRIDES, name, None) for name in ("o", "p")], False)])
+    assert [gone.pools[name].available for name in ("a", "b")] == [True, True]
+    assert gone.instances["gtm00000002"].views["ipv4"][0].pinned is None
+
+
 def test_the_overrides_on_a_pool_are_found_without_those_on_others() -> None:
     held_by_label = Pool(id="p", type="ipv4", addresses=(Address(address="192.0.2.9", labels={"site": "hz"}),))
     chosen = [

@@ -1,0 +1,30 @@
+"""The whole configuration as one document: out of the server, and into it."""
+
+from flask import Blueprint, Response
+
+from pdns_gtm_backend.admin.auth import needs, operator, require
+from pdns_gtm_backend.admin.problems import MAX_FILE_BYTES
+from pdns_gtm_backend.admin.reading import JSON, flag, json_body, parameters
+from pdns_gtm_backend.admin.writing import answer, data_of, encoded
+from pdns_gtm_backend.operations import applying
+from pdns_gtm_backend.operations.configuration_file import export
+
+blueprint = Blueprint("configuration", __name__)
+
+
+@blueprint.get("/export")
+def export_all() -> Response:
+    """Everything that operators configure, as `/apply` takes it."""
+    parameters()
+    return Response(encoded(export(operator())) + b"\n", mimetype=JSON)
+
+
+@blueprint.post("/apply")
+@needs("viewer")
+def apply_all() -> Response:
+    """Make the configuration what the body says: all of it or nothing. Whoever reads may see what it would do."""
+    given = parameters("dry_run", "force")
+    dry_run, force = flag(given, "dry_run"), flag(given, "force")
+    if not dry_run:
+        require("admin")
+    return answer(data_of(applying.apply(operator(), json_body(limit=MAX_FILE_BYTES), force=force, dry_run=dry_run)))

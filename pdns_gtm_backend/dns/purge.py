@@ -1,0 +1,159 @@
+"""Purging of PowerDNS's caches, so that what it may keep for everybody never outlives a change.
+
+Spoken to over its control socket: https://doc.powerdns.com/authoritative/dnssec/pdns_control.html lists the commands.
+An answer that was fetched before a change can enter the cache after the purge: so each purge is repeated.
+"""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import socket
+import threading
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+log = logging.getLogger(__name__)
+
+CONTROL_TIMEOUT: Final = 1.0
+REPEAT_SECONDS: Final = (0.2, 2.2)
+"""When a purge is done again: after the queries that were under way, and after the connector's time-out of 2 s."""
+MAX_NAMES: Final = 200
+"""More names than this are purged as everything at once."""
+RETRY_SECONDS: Final = 0.5
+EVERYTHING: Final = ""
+"""Stands for every name in a purge."""
+REDISCOVER: Final = "rediscover"
+
+
+class ControlError(Exception):
+    """PowerDNS could not be told, or did not understand."""
+
+
+class PowerDnsControl:
+    """The control socket of one PowerDNS."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def send(self, command: str) -> str:
+        """One command and its answer. Raises ControlError."""
+        try:
+            with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(CONTROL_TIMEOUT)
+                connection.connect(str(self._path))
+                connection.sendall(command.encode() + b"\n")
+                parts = []
+                while part := connection.recv(4096):
+                    parts.append(part)
+        except OSError as error:
+            raise ControlError(f"control socket {self._path}: {error.strerror or error}") from None
+        return b"".join(parts).decode(errors="replace").strip()
+
+    def purge(self, name: str) -> None:
+        """Drop what is cached for a name, `name$` for it and all below, EVERYTHING for all. Raises ControlError."""
+        answer = self.send(f"purge {name}".strip())
+        if not answer.split()[:1] or not answer.split()[0].isdecimal():
+            raise ControlError(f"purge {name}: {answer[:100]!r}")
+
+    def rediscover(self) -> None:
+        """Read the list of zones anew. Raises ControlError."""
+        answer = self.send(REDISCOVER)
+        if not answer.lower().startswith("ok"):
+            raise ControlError(f"rediscover: {answer[:100]!r}")
+
+
+class Purger:
+    """A thread that purges what has changed at once, and again when late answers have come in.
+
+    working: did the last call work? Only then may an answer be kept by PowerDNS. It begins as False: before the first
+    purge of everything nothing is known of what PowerDNS holds.
+    """
+
+    def __init__(self, control: PowerDnsControl) -> None:
+        self.working = False
+        self.failure = "not tried yet"
+        self._control = control
+        self._wake = threading.Condition()
+        self._due: list[tuple[float, str]] = []
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="purge", daemon=True)
+
+    def start(self) -> None:
+        """Purge everything, then what is asked for."""
+        self.purge([EVERYTHING])
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what is still to be repeated is not."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.ident is not None:
+            self._thread.join(timeout=3)
+
+    def purge(self, names: Iterable[str], *, zones: bool = False) -> None:
+        """Purge `names` (as `PowerDnsControl.purge` takes them) now and again. zones: read the list of zones first."""
+        listed = [REDISCOVER] if zones else []
+        listed += dict.fromkeys(names)
+        if len(listed) > MAX_NAMES:
+            listed = [name for name in (REDISCOVER,) if zones] + [EVERYTHING]
+        if not listed:
+            return
+        now = time.monotonic()
+        with self._wake:
+            for name in listed:
+                for delay in (0.0, *REPEAT_SECONDS):
+                    heapq.heappush(self._due, (now + delay, name))
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while (batch := self._next()) is not None:
+            try:
+                self._carry_out(batch)
+            except ControlError as error:
+                self._failed(str(error))
+            else:
+                self._worked()
+
+    def _next(self) -> set[str] | None:
+        """Wait for what is due; None = stop. A purge that failed is due again, as everything."""
+        with self._wake:
+            while not self._stopping:
+                now = time.monotonic()
+                batch = set()
+                while self._due and self._due[0][0] <= now:
+                    batch.add(heapq.heappop(self._due)[1])
+                if batch:
+                    return batch
+                self._wake.wait(self._due[0][0] - now if self._due else None)
+        return None
+
+    def _carry_out(self, batch: set[str]) -> None:
+        if REDISCOVER in batch:
+            self._control.rediscover()
+            batch.discard(REDISCOVER)
+        if EVERYTHING in batch or not self.working:
+            self._control.purge(EVERYTHING)
+            return
+        for name in batch:
+            self._control.purge(name)
+
+    def _worked(self) -> None:
+        if not self.working:
+            log.info("PowerDNS is purged on change: answers that are the same for all may be cached")
+            self.purge([EVERYTHING])
+        self.working, self.failure = True, ""
+
+    def _failed(self, reason: str) -> None:
+        if self.working or self.failure != reason:
+            level = logging.WARNING if self.working else logging.INFO
+            log.log(
+                level, "PowerDNS cannot be purged, every answer is scoped: %s", reason, extra={"event": "purge.failed"}
+            )
+        self.working, self.failure = False, reason
+        again = time.monotonic() + RETRY_SECONDS
+        with self._wake:
+            self._due = [(again, EVERYTHING), (again, REDISCOVER)]
