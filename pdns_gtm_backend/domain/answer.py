@@ -109,8 +109,12 @@ def serve(
     pools: Callable[[str], PoolView | None],
     states: Mapping[str, PolicyState],
     overrides: Iterable[Override] = (),
+    table: LineTable | None = None,
 ) -> ServedInstance:
-    """Prepare `instance`. What it names and is not there, or does not parse, is left out: the rest is answered."""
+    """Prepare `instance`. What it names and is not there, or does not parse, is left out: the rest is answered.
+
+    table: its lines, where they are known already; None = they are made from `lines`.
+    """
     chosen = tuple(overrides)
     families = FAMILIES[instance.kind]
     views = {
@@ -120,7 +124,8 @@ def serve(
     default = _default_policy(instance)
     choices = {family: _choices(instance, default, views[family]) for family in families}
     answered = tuple(f for f in families if instance.enabled and choices[f][0].rule not in NO_DATA)
-    return ServedInstance(instance, line_table(instance, lines), views, choices, answered, _is_uniform(instance, views))
+    found = line_table(instance, lines) if table is None else table
+    return ServedInstance(instance, found, views, choices, answered, _is_uniform(instance, views))
 
 
 def _is_uniform(instance: Instance, views: Mapping[Family, Sequence[PolicyView]]) -> bool:

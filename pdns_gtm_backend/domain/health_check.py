@@ -6,12 +6,22 @@ from typing import Annotated, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
-from pdns_gtm_backend.domain.document import Identifier, Port, document
-from pdns_gtm_backend.domain.names import identifier_error
+from pdns_gtm_backend.domain.document import DomainNameText, Identifier, Port, document
+from pdns_gtm_backend.domain.names import domain_name_error, identifier_error
+from pdns_gtm_backend.domain.record import content_error
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 
-Protocol = Literal["ping", "tcp", "http", "https"]
-DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
+Protocol = Literal["ping", "tcp", "http", "https", "dns", "external"]
+DEFAULT_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443, "dns": 53}
+PORTLESS: Final = frozenset({"ping", "external"})
+SECTIONS: Final[Mapping[str, tuple[Protocol, ...]]] = {
+    "http": ("http", "https"),
+    "ping": ("ping",),
+    "dns": ("dns",),
+    "external": ("external",),
+}
+"""The settings that are for some protocols only."""
+Policy = Literal["up", "down", "keep"]
 Headers = Annotated[
     Mapping[Annotated[str, MinLen(1), MaxLen(128)], Annotated[str, MaxLen(1024)]],
     MaxLen(32),
@@ -51,10 +61,55 @@ class PingCheck:
 
 
 @document
+class DnsCheck:
+    """The question of a `dns` check and what its answer must be.
+
+    expect_answer: the answer must hold one of these records, written as in zone files with whole names ("192.0.2.1",
+    "10 mail.example", "\\"v=spf1 -all\\""); null = every answer without an error (NOERROR), an empty one too.
+    """
+
+    name: DomainNameText
+    type: Literal["A", "AAAA", "CAA", "CNAME", "HTTPS", "MX", "NS", "PTR", "SOA", "SRV", "SVCB", "TXT"] = "A"
+    expect_answer: Annotated[tuple[Annotated[str, MinLen(1), MaxLen(1024)], ...], MinLen(1), MaxLen(32)] | None = None
+
+
+@document
+class ExternalCheck:
+    """An `external` check is not probed: its results are pushed, each with a time to live.
+
+    when_expired: what an address is once that time is over; `keep` = what the last result said.
+    """
+
+    when_expired: Policy = "keep"
+
+
+@document
+class Report:
+    """The last result that was pushed for a target of an `external` check.
+
+    at: when, in seconds since the epoch by Redis's clock. ttl: seconds for which it holds.
+    detail: a sentence for operators.
+    """
+
+    ok: bool
+    at: Annotated[float, Ge(0)]
+    ttl: Annotated[float, Ge(1), Le(604_800)]
+    detail: Annotated[str, MaxLen(500)] = ""
+
+    def expired(self, now: float) -> bool:
+        """Is its time over at `now`?"""
+        return now >= self.at + self.ttl
+
+    def up(self, when_expired: Policy, now: float) -> bool:
+        """Is the target up at `now`, by an ExternalCheck's `when_expired`?"""
+        return self.ok if when_expired == "keep" or not self.expired(now) else when_expired == "up"
+
+
+@document
 class HealthCheck:
     """A reusable template: protocol, schedule in seconds, and thresholds.
 
-    port: 80 for http and 443 for https where none is given; required for tcp; none for ping.
+    port: 80 for http, 443 for https and 53 for dns where none is given; required for tcp; none for ping and external.
     interval, timeout: seconds between probes, and the total deadline of one.
     fast_interval: seconds between probes while a verdict is undecided; null = a quarter of `interval`, at least 1.
     fall, rise: consecutive failures that make a vantage see an address down, successes that make it see it up.
@@ -76,10 +131,12 @@ class HealthCheck:
     min_vantages: Annotated[int, Ge(1), Le(100)] | None = None
     http: HttpCheck | None = None
     ping: PingCheck | None = None
+    dns: DnsCheck | None = None
+    external: ExternalCheck | None = None
 
     @property
     def effective_port(self) -> int | None:
-        """The port that is probed; None for ping."""
+        """The port that is probed; None for ping and external."""
         return self.port if self.port is not None else DEFAULT_PORTS.get(self.protocol)
 
     @property
@@ -109,14 +166,17 @@ def health_check_violations(check: HealthCheck) -> Iterator[Violation]:
         yield Violation("/id", f"{shown(check.id)} {error}")
     if check.protocol == "tcp" and check.port is None:
         yield Violation("/port", "a tcp check needs a port (1 to 65535)")
-    if check.protocol == "ping" and check.port is not None:
-        yield Violation("/port", f"{check.port} is given, but a ping check has no port")
+    if check.protocol in PORTLESS and check.port is not None:
+        yield Violation("/port", f"{check.port} is given, but a {check.protocol} check has no port")
+    if check.protocol == "dns" and check.dns is None:
+        yield Violation("/dns", "a dns check needs the 'name' to ask for")
+    for section, protocols in SECTIONS.items():
+        if getattr(check, section) is not None and check.protocol not in protocols:
+            yield Violation(f"/{section}", f"is for {' and '.join(protocols)} checks, this one is {check.protocol}")
     if check.http is not None:
-        if check.protocol not in ("http", "https"):
-            yield Violation("/http", f"is for http and https checks, this one is {check.protocol}")
         yield from (v.under("/http") for v in _http_violations(check.http))
-    if check.ping is not None and check.protocol != "ping":
-        yield Violation("/ping", f"is for ping checks, this one is {check.protocol}")
+    if check.dns is not None:
+        yield from (v.under("/dns") for v in _dns_violations(check.dns))
     yield from _vantage_violations(check)
 
 
@@ -166,3 +226,11 @@ def _http_violations(http: HttpCheck) -> Iterator[Violation]:
             yield Violation(pointer("headers", name), f"{shown(name)} is no header name")
         if not value.isprintable() or not value.isascii():
             yield Violation(pointer("headers", name), f"{shown(value)} may hold printable ASCII only")
+
+
+def _dns_violations(dns: DnsCheck) -> Iterator[Violation]:
+    if error := domain_name_error(dns.name):
+        yield Violation("/name", f"{shown(dns.name)} {error}")
+    for index, content in enumerate(dns.expect_answer or ()):
+        if error := content_error(dns.type, content):
+            yield Violation(pointer("expect_answer", index), f"{shown(content)} is no {dns.type} record: {error}")

@@ -4,6 +4,7 @@ import re
 from typing import Final
 
 LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
+ESCAPED_LABEL: Final = re.compile(r"(?:[^.\\]|\\.)+", re.DOTALL)
 IDENTIFIER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re.ASCII)
 
 
@@ -42,10 +43,12 @@ def identifier_error(text: str) -> str | None:
 
 def is_below(name: str, zone: str) -> bool:
     """Is `name` the apex of `zone` or below it? Both in canonical form."""
-    return zone == "" or name == zone or name.endswith("." + zone)
+    if zone == "" or name == zone:
+        return True
+    return name.endswith("." + zone) and ("\\" not in name or zone in parents(name))
 
 
 def parents(name: str) -> list[str]:
     """`name` and its ancestors without the root, longest first: a.b.c, b.c, c."""
-    labels = name.split(".")
+    labels = name.split(".") if "\\" not in name else ESCAPED_LABEL.findall(name)
     return [".".join(labels[i:]) for i in range(len(labels))]

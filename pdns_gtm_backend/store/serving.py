@@ -60,6 +60,7 @@ def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: set[str]
 
 def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], changed: set[str]) -> Serving:
     instances = before.instances.mutate()
+    same_lines = before.snapshot.lines is snapshot.lines
     owned: set[str] = set()
     for name in changed:
         old = instances.pop(name, None)
@@ -67,7 +68,8 @@ def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolVie
         instance = snapshot.instances.get(name)
         if instance is not None:
             overrides = snapshot.overrides_on_instance(name)
-            instances[name] = serve(instance, snapshot.lines, pools.get, snapshot.policy_states, overrides)
+            table = old.lines if old is not None and same_lines and old.instance is instance else None
+            instances[name] = serve(instance, snapshot.lines, pools.get, snapshot.policy_states, overrides, table)
             owned.update(instance.owned_names())
     served, names = instances.finish(), before.names.mutate()
     for name in owned:

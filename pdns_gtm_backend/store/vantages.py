@@ -191,13 +191,13 @@ class Vantages:
 
     def leadership(self) -> Leadership:
         """What the last leader left behind."""
-        held: Any = self._client.hgetall(keys.LEADERSHIP)
-        told = held.get("told", "0")
-        return Leadership(
-            held.get("name", ""),
-            int(told) if told.isdecimal() and len(told) < 20 else 0,
-            held.get("replication_id", ""),
-        )
+        pipe = self._client.pipeline(transaction=True)
+        pipe.hgetall(keys.LEADERSHIP)
+        pipe.xrevrange(keys.EVENTS, count=1)
+        held, newest = pipe.execute()
+        # Only leaders write events: one that was killed may not have come to note how far it told.
+        told = max(_number(held.get("told")), _number(newest[0][1].get("revision")) if newest else 0)
+        return Leadership(held.get("name", ""), told, held.get("replication_id", ""))
 
     def set_decided(
         self,
@@ -230,6 +230,10 @@ def with_suspensions(heartbeats: Mapping[str, Heartbeat], suspended: Mapping[str
         name: replace(beat, suspended=suspended[name]) if name in suspended and not beat.suspended else beat
         for name, beat in heartbeats.items()
     }
+
+
+def _number(text: str | None) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 20 else 0
 
 
 def _ordered(position: str) -> tuple[int, int]:

@@ -126,6 +126,24 @@ def test_down_and_up_keep_the_data(system: System, report: list[str]) -> None:
     report.append(f"down, up: first answer after {taken:.1f} s, with the data of before")
 
 
+def test_powerdns_forgets_what_has_changed(system: System) -> None:
+    """The answer is the same for every client, so PowerDNS keeps it: for 20 s, were it not purged."""
+    system.api.post("/pools", {"id": "kept", "type": "ipv4", "addresses": [{"address": "192.0.2.1"}]})
+    policy = {"name": "all", "lines": ["default"], "pool_sets": [{"pools": [{"pool": "kept"}]}]}
+    instance = system.api.post("/instances", {"name": "kept", "policies": [policy]})
+
+    def everywhere(address: str) -> bool:
+        return all(client.a(instance["cname"]) == [address] for client in system.name_servers)
+
+    try:
+        system.until(lambda: everywhere("192.0.2.1"), "first address", 5)
+        system.api.patch("/pools/kept", {"addresses": [{"address": "192.0.2.2"}]})
+        system.until(lambda: everywhere("192.0.2.2"), "changed address", 3)
+    finally:
+        system.api.delete(f"/instances/{instance['id']}")
+        system.api.delete("/pools/kept")
+
+
 def test_no_secret_is_in_images_listings_or_logs(system: System) -> None:
     shown = [system.engine.docker("inspect", system.container(service)).stdout for service in system.services()]
     for name in IMAGES.values():

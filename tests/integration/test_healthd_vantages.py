@@ -195,9 +195,8 @@ def asked(site: Site, origins: Origins) -> VantageRequests:
     return VantageRequests(site.redis.connect())
 
 
-def test_what_a_vantage_remembers_of_a_target(site: Site, asked: VantageRequests, origins: Origins) -> None:
-    connections = origins.connections(A1)
-    site.until(lambda: origins.connections(A1) >= connections + 2)
+def test_what_a_vantage_remembers_of_a_target(site: Site, origins: Origins, asked: VantageRequests) -> None:
+    site.until(lambda: (found := asked.history("hz", WEB_A1)) is not None and found.probes >= 2)
     report = asked.history("hz", WEB_A1)
     assert report is not None
     assert (report.error, report.up, report.failed, report.failures, report.loss) == ("", True, 0, (), 0)

@@ -1,25 +1,18 @@
-"""The http probe against a real origin that fails in every way."""
+"""The http probe against a real origin that fails in every way, by both engines."""
 
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck as Hypothesis
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from healthd.probes.destination import Destinations
-from healthd.probes.http import USER_AGENT, http_probe
-from healthd.probes.result import Result
-from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
-from pdns_gtm_backend.domain.target import Target
+from healthd.probes.http import USER_AGENT
+from healthd.probes.result import Probe
 from tests.support.origins import (
     Behaviour,
-    Connection,
     Origin,
     answer,
-    by_path,
     closed,
     endless_body,
     endless_headers,
@@ -33,24 +26,17 @@ from tests.support.origins import (
     trickle,
     unanswering_port,
 )
-
-probe = http_probe(Destinations(allow_private=True))
-
-
-def target(
-    port: int, timeout: float = 2.0, address: str = "127.0.0.1", host: str | None = None, **http: object
-) -> Target:
-    check = HealthCheck(id="web", protocol="http", port=port, timeout=timeout, http=HttpCheck(**http))  # type: ignore[arg-type]
-    return Target(check, address, "ipv6" if ":" in address else "ipv4", host)
+from tests.support.probing import descriptors, http_probes, http_target, probed, settle
 
 
-def probed(behaviour: Behaviour, **settings: object) -> Result:
-    with Origin(behaviour) as origin:
-        return probe(target(origin.port, **settings))  # type: ignore[arg-type]
+@pytest.fixture(scope="module", params=["loop", "requests"])
+def probe(request: pytest.FixtureRequest) -> Iterator[Probe]:
+    with http_probes(request.param) as made:
+        yield made
 
 
-def test_up() -> None:
-    result = probed(answer(200))
+def test_up(probe: Probe) -> None:
+    result = probed(probe, answer(200))
     assert result.ok
     assert (result.reason, result.detail, result.phase) == (None, "status 200", "status")
     assert set(result.timings) == {"resolve", "connect", "request", "status"}
@@ -58,10 +44,10 @@ def test_up() -> None:
     assert 0 < result.duration < 2
 
 
-def test_what_the_origin_sees() -> None:
+def test_what_the_origin_sees(probe: Probe) -> None:
     with Origin(answer(200)) as origin:
         check = {"path": "/health/z?deep=1&x=%2F", "headers": {"X-Probe": "gtm", "accept": "text/plain"}}
-        assert probe(target(origin.port, host="www.shop.example", **check)).ok  # type: ignore[arg-type]
+        assert probe(http_target(origin.port, host="www.shop.example", **check)).ok
     (seen,) = origin.requests
     assert (seen.method, seen.target) == ("GET", "/health/z?deep=1&x=%2F")
     assert seen.headers == {
@@ -76,31 +62,31 @@ def test_what_the_origin_sees() -> None:
 
 
 @pytest.mark.parametrize("path", ["/a/../b", "//double", "/a//b", "/;p=1", "/%7euser", "/?", "/*'()!$"])
-def test_the_path_is_sent_as_it_is_written(path: str) -> None:
+def test_the_path_is_sent_as_it_is_written(probe: Probe, path: str) -> None:
     with Origin(answer(200)) as origin:
-        assert probe(target(origin.port, path=path)).ok
+        assert probe(http_target(origin.port, path=path)).ok
     assert origin.requests[0].target.lower() == path.lower()
 
 
 @pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
-def test_without_a_host_the_address_is_sent(address: str, shown: str) -> None:
+def test_without_a_host_the_address_is_sent(probe: Probe, address: str, shown: str) -> None:
     with Origin(answer(200), host=address) as origin:
-        assert probe(target(origin.port, address=address)).ok
+        assert probe(http_target(origin.port, address=address)).ok
     assert origin.requests[0].headers["host"] == f"{shown}:{origin.port}"
 
 
-def test_head_has_no_body_and_is_not_followed_by_one() -> None:
+def test_head_has_no_body_and_is_not_followed_by_one(probe: Probe) -> None:
     with Origin(answer(200, b"x" * 1000)) as origin:
-        assert probe(target(origin.port, method="HEAD")).ok
+        assert probe(http_target(origin.port, method="HEAD")).ok
     assert origin.requests[0].method == "HEAD"
 
 
-def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environments_proxies_are_not_used(probe: Probe, monkeypatch: pytest.MonkeyPatch) -> None:
     with refusing_port() as port:
         for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
             monkeypatch.setenv(name, f"http://127.0.0.1:{port}")
         monkeypatch.delenv("no_proxy", raising=False)
-        assert probed(answer(200)).ok
+        assert probed(probe, answer(200)).ok
 
 
 @pytest.mark.parametrize(
@@ -115,8 +101,8 @@ def test_the_environments_proxies_are_not_used(monkeypatch: pytest.MonkeyPatch) 
         (503, "503", True),
     ],
 )
-def test_status(status: int, expected: str, ok: bool) -> None:
-    result = probed(answer(status), expect_status=expected)
+def test_status(probe: Probe, status: int, expected: str, ok: bool) -> None:
+    result = probed(probe, answer(status), expect_status=expected)
     assert result.ok is ok
     if not ok:
         assert (result.reason, result.phase) == ("status", "status")
@@ -134,8 +120,8 @@ def test_status(status: int, expected: str, ok: bool) -> None:
         (b"x" * 65_535 + b"ok", "ok", False),
     ],
 )
-def test_body(body: bytes, expected: str, ok: bool) -> None:
-    result = probed(answer(200, body), expect_body=expected)
+def test_body(probe: Probe, body: bytes, expected: str, ok: bool) -> None:
+    result = probed(probe, answer(200, body), expect_body=expected)
     assert result.ok is ok
     if not ok:
         assert (result.reason, result.phase) == ("body", "body")
@@ -143,37 +129,39 @@ def test_body(body: bytes, expected: str, ok: bool) -> None:
         assert str(min(len(body), 65_536)) in result.detail
 
 
-def test_a_chunked_body_is_searched_across_its_chunks() -> None:
+def test_a_chunked_body_is_searched_across_its_chunks(probe: Probe) -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nready\r\n"
-    assert probed(raw(chunked.replace(b"4\r\nready", b"2\r\nre\r\n3\r\nady") + b"0\r\n\r\n"), expect_body="ready").ok
+    assert probed(
+        probe, raw(chunked.replace(b"4\r\nready", b"2\r\nre\r\n3\r\nady") + b"0\r\n\r\n"), expect_body="ready"
+    ).ok
 
 
-def test_a_body_is_not_waited_for_once_it_matched() -> None:
+def test_a_body_is_not_waited_for_once_it_matched(probe: Probe) -> None:
     early = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nready"
-    result = probed(raw(early, stay=True), expect_body="ready")
+    result = probed(probe, raw(early, stay=True), expect_body="ready")
     assert result.ok
     assert result.duration < 1
 
 
-def test_a_body_is_not_waited_for_where_none_is_expected() -> None:
-    assert probed(slow_body()).ok
+def test_a_body_is_not_waited_for_where_none_is_expected(probe: Probe) -> None:
+    assert probed(probe, slow_body()).ok
 
 
-def test_refused() -> None:
+def test_refused(probe: Probe) -> None:
     with refusing_port() as port:
-        result = probe(target(port))
+        result = probe(http_target(port))
     assert (result.reason, result.phase) == ("refused", "connect")
     assert result.detail == f"connection refused by 127.0.0.1:{port}"
 
 
-def test_reset() -> None:
-    result = probed(reset)
+def test_reset(probe: Probe) -> None:
+    result = probed(probe, reset)
     assert (result.reason, result.phase) == ("reset", "status")
     assert "connection reset by 127.0.0.1:" in result.detail
 
 
-def test_closed_without_an_answer() -> None:
-    result = probed(closed)
+def test_closed_without_an_answer(probe: Probe) -> None:
+    result = probed(probe, closed)
     assert (result.reason, result.phase) == ("reset", "status")
     assert "closed the connection without an answer" in result.detail
 
@@ -190,38 +178,38 @@ def test_closed_without_an_answer() -> None:
     ],
     ids=["silent", "headers trickle", "body trickles", "body is missing", "100 and nothing", "chunks trickle"],
 )
-def test_the_timeout_is_for_the_whole_probe(behaviour: Behaviour, phase: str) -> None:
-    result = probed(behaviour, timeout=0.5, expect_body="never")
+def test_the_timeout_is_for_the_whole_probe(probe: Probe, behaviour: Behaviour, phase: str) -> None:
+    result = probed(probe, behaviour, timeout=0.5, expect_body="never")
     assert (result.reason, result.phase) == ("timeout", phase)
     assert "within 0.5 s" in result.detail
     assert 0.5 <= result.duration < 1.2
 
 
-def test_one_octet_a_second_ends_at_the_timeout() -> None:
-    result = probed(slow_headers(1.0), timeout=2.2)
+def test_one_octet_a_second_ends_at_the_timeout(probe: Probe) -> None:
+    result = probed(probe, slow_headers(1.0), timeout=2.2)
     assert (result.reason, result.phase) == ("timeout", "status")
     assert 2.2 <= result.duration < 2.9
 
 
-def test_no_answer_to_the_connection() -> None:
+def test_no_answer_to_the_connection(probe: Probe) -> None:
     with unanswering_port() as port:
-        result = probe(target(port, timeout=0.4))
+        result = probe(http_target(port, timeout=0.4))
     assert (result.reason, result.phase) == ("timeout", "connect")
     assert 0.4 <= result.duration < 1.1
 
 
-def test_ten_gigabytes_are_not_read() -> None:
+def test_ten_gigabytes_are_not_read(probe: Probe) -> None:
     with Origin(endless_body()) as origin:
-        assert probe(target(origin.port)).ok
-        result = probe(target(origin.port, expect_body="never"))
+        assert probe(http_target(origin.port)).ok
+        result = probe(http_target(origin.port, expect_body="never"))
         assert (result.reason, result.phase) == ("body", "body")
         assert result.duration < 1
         assert origin.sent < 100_000_000
 
 
-def test_endless_headers_are_not_read() -> None:
+def test_endless_headers_are_not_read(probe: Probe) -> None:
     with Origin(endless_headers()) as origin:
-        result = probe(target(origin.port))
+        result = probe(http_target(origin.port))
         assert (result.reason, result.phase) == ("protocol", "status")
         assert "65536 octets of headers" in result.detail
         assert origin.sent < 100_000_000
@@ -241,8 +229,8 @@ def test_endless_headers_are_not_read() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
     ],
 )
-def test_what_is_not_http(data: bytes) -> None:
-    result = probed(raw(data), expect_body="never")
+def test_what_is_not_http(probe: Probe, data: bytes) -> None:
+    result = probed(probe, raw(data), expect_body="never")
     assert result.reason == "protocol"
     assert len(result.detail) < 200
     assert result.detail.isprintable()
@@ -250,9 +238,9 @@ def test_what_is_not_http(data: bytes) -> None:
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 302 x\r\nLocation: "]))
 @settings(max_examples=150, deadline=None, suppress_health_check=[Hypothesis.function_scoped_fixture])
-def test_no_answer_surprises_the_probe(garbage_origin: Origin, data: bytes, start: bytes) -> None:
+def test_no_answer_surprises_the_probe(probe: Probe, garbage_origin: Origin, data: bytes, start: bytes) -> None:
     garbage_origin.behaviour = raw(start + data)
-    result = probe(target(garbage_origin.port, follow_redirects=True, expect_body="never"))
+    result = probe(http_target(garbage_origin.port, follow_redirects=True, expect_body="never"))
     assert not result.ok
     assert result.reason in {"protocol", "redirect", "status", "body", "reset"}
     assert result.detail.isprintable()
@@ -265,115 +253,23 @@ def garbage_origin() -> object:
         yield origin
 
 
-FOLLOW = {"follow_redirects": True, "host": "www.shop.example"}
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize(
-    "location",
-    [
-        "/other?x=1#part",
-        "other?x=1",
-        "//www.shop.example:{port}/other?x=1",
-        "?x=1",
-        "http://WWW.shop.example.:{port}/other?x=1",
-        "http://127.0.0.1:{port}/other?x=1",
-    ],
-)
-def test_redirects_to_the_service_are_followed(status: int, location: str) -> None:
-    with Origin(answer(404)) as origin:
-        first = redirect(location.format(port=origin.port), status)
-
-        def behave(connection: Connection) -> None:
-            (first if not origin.requests else answer(200))(connection)
-
-        origin.behaviour = behave
-        result = probe(target(origin.port, **FOLLOW))  # type: ignore[arg-type]
-    assert result.ok, result
-    assert [seen.headers["host"] for seen in origin.requests] == ["www.shop.example"] * 2
-    assert origin.requests[1].target in ("/other?x=1", "/?x=1")
-
-
-def test_redirects_to_another_port_of_the_service_are_followed_on_the_probed_address() -> None:
-    with Origin(answer(200), host="127.0.0.7") as there:
-        with Origin(redirect(f"http://www.shop.example:{there.port}/"), host="127.0.0.7") as here:
-            assert probe(target(here.port, address="127.0.0.7", **FOLLOW)).ok  # type: ignore[arg-type]
-        assert there.connections == 1
-
-
-@pytest.mark.parametrize(
-    "location",
-    [
-        "http://other.example/",
-        "http://127.0.0.2/",
-        "//other.example/",
-        "http://www.shop.example.evil.example/",
-        "http://www.shop.example@other.example/",
-        "ftp://www.shop.example/",
-        "file:///etc/passwd",
-        "http://www.shop.example:99999/",
-        "http://[::1/",
-        "http://\x01\xff/",
-    ],
-)
-def test_redirects_elsewhere_fail(location: str) -> None:
-    with Origin(redirect(location)) as origin:
-        result = probe(target(origin.port, **FOLLOW))  # type: ignore[arg-type]
-    assert result.reason == "redirect"
-    assert result.detail.isprintable()
-    assert origin.connections == 1
-
-
-def test_five_redirects_are_followed_and_not_six() -> None:
-    def counted(limit: int) -> Result:
-        with Origin(answer(404)) as origin:
-            origin.behaviour = lambda c: (redirect("/x") if len(origin.requests) < limit else answer(200))(c)
-            result = probe(target(origin.port, follow_redirects=True))
-            assert origin.connections == min(limit, 5) + 1
-            return result
-
-    assert counted(5).ok
-    result = counted(6)
-    assert (result.reason, result.ok) == ("redirect", False)
-    assert "more than 5" in result.detail
-
-
-def test_redirects_share_one_timeout() -> None:
-    def behave(connection: Connection) -> None:
-        connection.wait(0.3)
-        redirect("/x")(connection)
-
-    result = probed(behave, timeout=0.8, follow_redirects=True)
-    assert result.reason == "timeout"
-    assert 0.8 <= result.duration < 1.5
-
-
-def test_headers_that_cannot_be_read_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
-    assert probed(raw(b"HTTP/1.1 200 OK\r\nno header at all\r\n\r\n")).ok
+def test_headers_that_cannot_be_read_are_not_logged(probe: Probe, caplog: pytest.LogCaptureFixture) -> None:
+    assert probed(probe, raw(b"HTTP/1.1 200 OK\r\nno header at all\r\n\r\n")).ok
     assert caplog.records == []
 
 
-def test_redirects_are_not_followed_unless_asked_for() -> None:
-    result = probed(redirect("http://other.example/"))
+def test_redirects_are_not_followed_unless_asked_for(probe: Probe) -> None:
+    result = probed(probe, redirect("http://other.example/"))
     assert (result.ok, result.detail) == (True, "status 302")
 
 
-def test_a_redirects_target_is_judged() -> None:
-    result = probed(by_path(gone=answer(410), other=redirect("/gone")), follow_redirects=True)
-    assert (result.reason, result.detail) == ("status", "status 410, expected 200-399")
-
-
-def test_what_no_check_may_hold_is_the_probers_trouble() -> None:
+def test_what_no_check_may_hold_is_the_probers_trouble(probe: Probe) -> None:
     with Origin(answer(200)) as origin:
-        split = probe(target(origin.port, headers={"X-Bad": "a\r\nX-Other: b"}))
+        split = probe(http_target(origin.port, headers={"X-Bad": "a\r\nX-Other: b"}))
         assert origin.requests == []
-        ranges = probe(target(origin.port, expect_status="2xx"))
-    for result in (split, ranges, probe(target(70_000))):
+        ranges = probe(http_target(origin.port, expect_status="2xx"))
+    for result in (split, ranges, probe(http_target(70_000))):
         assert (result.reason, result.conclusive) == ("internal", False)
-
-
-def descriptors() -> int:
-    return len(list(Path("/proc/self/fd").iterdir()))
 
 
 @pytest.mark.parametrize(
@@ -381,9 +277,9 @@ def descriptors() -> int:
     [answer(200), answer(503), reset, closed, raw(b"junk\r\n\r\n"), endless_body(), endless_headers(), redirect("/x")],
     ids=["200", "503", "reset", "closed", "junk", "endless body", "endless headers", "redirect"],
 )
-def test_no_descriptor_is_left_open(behaviour: Behaviour) -> None:
+def test_no_descriptor_is_left_open(probe: Probe, behaviour: Behaviour) -> None:
     with Origin(behaviour) as origin:
-        aim = target(origin.port, expect_body="never", follow_redirects=True)
+        aim = http_target(origin.port, expect_body="never", follow_redirects=True)
         probe(aim)
         settle(lambda: origin.active == 0)
         before = descriptors()
@@ -393,16 +289,10 @@ def test_no_descriptor_is_left_open(behaviour: Behaviour) -> None:
         assert descriptors() <= before
 
 
-def settle(condition: Callable[[], bool], timeout: float = 5.0) -> None:
-    deadline = time.monotonic() + timeout
-    while not condition() and time.monotonic() < deadline:
-        time.sleep(0.01)
-
-
-def test_a_private_target_is_refused_before_anything_is_sent(tmp_path: Path) -> None:
-    guarded = http_probe(Destinations(allow_private=False))
-    with Origin(answer(200)) as origin:
-        result = guarded(target(origin.port))
+@pytest.mark.parametrize("kind", ["loop", "requests"])
+def test_a_private_target_is_refused_before_anything_is_sent(kind: str) -> None:
+    with http_probes(kind, allow_private=False) as guarded, Origin(answer(200)) as origin:
+        result = guarded(http_target(origin.port))
         assert (result.reason, result.phase) == ("unreachable", "resolve")
         assert "GTM_ALLOW_PRIVATE_TARGETS=1" in result.detail
         assert origin.connections == 0

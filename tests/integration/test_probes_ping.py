@@ -5,15 +5,17 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
 from healthd.probes.destination import Destinations, Resolver
-from healthd.probes.ping import PingEngine
-from healthd.probes.result import Result
+from healthd.probes.ping import ping_work
+from healthd.probes.result import Submit
 from pdns_gtm_backend.domain.health_check import HealthCheck, PingCheck
 from pdns_gtm_backend.domain.pool import Family
 from pdns_gtm_backend.domain.target import Target
+from tests.support.probing import gathered, looped
 
 
 def target(address: str, family: Family = "ipv4", timeout: float = 1.0, count: int = 3, loss: int = 50) -> Target:
@@ -21,57 +23,46 @@ def target(address: str, family: Family = "ipv4", timeout: float = 1.0, count: i
     return Target(HealthCheck(id="ping", protocol="ping", timeout=timeout, ping=ping), address, family)
 
 
-def ping(engine: PingEngine, *targets: Target, timeout: float = 10.0) -> list[Result]:
-    results: dict[int, Result] = {}
-    complete = threading.Event()
-
-    def done(number: int, result: Result) -> None:
-        assert number not in results
-        results[number] = result
-        if len(results) == len(targets):
-            complete.set()
-
-    for number, aim in enumerate(targets):
-        engine.submit(aim, lambda result, number=number: done(number, result))  # type: ignore[misc]
-    assert complete.wait(timeout)
-    return [results[number] for number in range(len(targets))]
+@contextmanager
+def pinging(destinations: Destinations) -> Iterator[Submit]:
+    with looped(lambda loop: ping_work(destinations, loop)) as submit:
+        yield submit
 
 
 @pytest.fixture(scope="module")
-def engine() -> Iterator[PingEngine]:
-    engine = PingEngine(Destinations(allow_private=True))
-    (first,) = ping(engine, target("127.0.0.1"))
-    if first.reason == "internal":
-        pytest.skip(first.detail)
-    yield engine
-    engine.close()
+def engine() -> Iterator[Submit]:
+    with pinging(Destinations(allow_private=True)) as submit:
+        (first,) = gathered(submit, [target("127.0.0.1")])
+        if first.reason == "internal":
+            pytest.skip(first.detail)
+        yield submit
 
 
 @pytest.mark.parametrize(
     ("address", "family"), [("127.0.0.1", "ipv4"), ("127.0.0.77", "ipv4"), ("::1", "ipv6"), ("localhost", "domain")]
 )
-def test_up(engine: PingEngine, address: str, family: Family) -> None:
-    (result,) = ping(engine, target(address, family))
+def test_up(engine: Submit, address: str, family: Family) -> None:
+    (result,) = gathered(engine, [target(address, family)])
     assert result.ok, result
     assert "answered 3 of 3 packets" in result.detail
     assert result.duration < 1.0
 
 
-def test_many_at_once_lose_nothing(engine: PingEngine) -> None:
-    results = ping(engine, *(target(f"127.0.{n // 250}.{n % 250 + 1}", timeout=5) for n in range(600)))
+def test_many_at_once_lose_nothing(engine: Submit) -> None:
+    results = gathered(engine, [target(f"127.0.{n // 250}.{n % 250 + 1}", timeout=5) for n in range(600)])
     assert [result.detail for result in results if not result.ok] == []
     assert all("3 of 3" in result.detail for result in results)
 
 
-def test_all_packets_fit_into_the_timeout(engine: PingEngine) -> None:
-    (result,) = ping(engine, target("127.0.0.1", timeout=0.4, count=20))
+def test_all_packets_fit_into_the_timeout(engine: Submit) -> None:
+    (result,) = gathered(engine, [target("127.0.0.1", timeout=0.4, count=20)])
     assert result.ok
     assert "20 of 20" in result.detail
     assert result.duration < 0.4
 
 
-def test_a_name_that_does_not_exist(engine: PingEngine) -> None:
-    (result,) = ping(engine, target("nothing.invalid", "domain", timeout=5))
+def test_a_name_that_does_not_exist(engine: Submit) -> None:
+    (result,) = gathered(engine, [target("nothing.invalid", "domain", timeout=5)])
     assert (result.reason, result.phase) == ("resolution", "resolve")
 
 
@@ -82,34 +73,18 @@ def test_a_resolver_that_hangs_holds_up_nobody() -> None:
         release.wait(10)
         return "127.0.0.1"
 
-    engine = PingEngine(Destinations(allow_private=True, resolver=Resolver(hanging)))
-    slow, fine = ping(engine, target("slow.example", "domain", timeout=0.3), target("127.0.0.1", timeout=5))
-    release.set()
-    engine.close()
+    with pinging(Destinations(allow_private=True, resolver=Resolver(hanging))) as engine:
+        slow, fine = gathered(engine, [target("slow.example", "domain", timeout=0.3), target("127.0.0.1", timeout=5)])
+        release.set()
     assert (slow.reason, slow.phase) == ("resolution", "resolve")
     assert 0.3 <= slow.duration < 1.0
     assert fine.ok
 
 
 def test_a_private_target_is_refused() -> None:
-    engine = PingEngine(Destinations(allow_private=False))
-    (result,) = ping(engine, target("127.0.0.1"))
-    engine.close()
+    with pinging(Destinations(allow_private=False)) as engine:
+        (result,) = gathered(engine, [target("127.0.0.1")])
     assert (result.reason, result.phase) == ("unreachable", "resolve")
-
-
-def test_close_ends_the_thread_at_once_and_further_pings_are_errors() -> None:
-    engine = PingEngine(Destinations(allow_private=True))
-    ping(engine, target("127.0.0.1"))
-    engine.close()
-    engine.close()
-    assert not any(thread.name == "ping" for thread in threading.enumerate() if thread is engine._thread)
-    with pytest.raises(RuntimeError):
-        engine.submit(target("127.0.0.1"), lambda _: None)
-
-
-def test_close_before_the_first_ping() -> None:
-    PingEngine(Destinations(allow_private=True)).close()
 
 
 SCRIPT = """

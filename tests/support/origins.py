@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.support.ports import free_port
+
 Key = ec.EllipticCurvePrivateKey
 
 
@@ -276,6 +278,57 @@ class Origin:
     def _track(self, stream: socket.socket) -> None:
         with self._lock:
             self._open.add(stream)
+
+
+DnsBehaviour = Callable[[bytes, bool], list[bytes]]
+"""What to send for a query, and whether that came over TCP, where each item goes behind its length."""
+
+
+class DnsOrigin:
+    """A DNS server that answers, over UDP and TCP on one free port, as it is told to.
+
+    queries: the transport of each, oldest first.
+    """
+
+    def __init__(self, behaviour: DnsBehaviour, host: str = "127.0.0.1") -> None:
+        self.behaviour = behaviour
+        self.queries: list[str] = []
+        self.port = free_port(host)
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._udp = socket.socket(family, socket.SOCK_DGRAM)
+        self._udp.bind((host, self.port))
+        self._tcp = Origin(self._serve, host=host, port=self.port)
+        self._thread = threading.Thread(target=self._answer, name=f"dns origin {self.port}", daemon=True)
+        self._thread.start()
+
+    def __enter__(self) -> "DnsOrigin":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with suppress(OSError):
+            self._udp.shutdown(socket.SHUT_RDWR)
+        self._thread.join(5)
+        self._udp.close()
+        self._tcp.close()
+
+    def _answer(self) -> None:
+        while True:
+            query, peer = self._udp.recvfrom(65535)
+            if not query:
+                return
+            self.queries.append("udp")
+            with suppress(OSError):
+                for message in self.behaviour(query, False):
+                    self._udp.sendto(message, peer)
+
+    def _serve(self, connection: Connection) -> None:
+        length = int.from_bytes(connection.stream.recv(2, socket.MSG_WAITALL))
+        query = connection.stream.recv(length, socket.MSG_WAITALL)
+        self.queries.append("tcp")
+        for message in self.behaviour(query, True):
+            connection.send(len(message).to_bytes(2) + message)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from tests.support.scripts import script
 
 TOP = Path(__file__).parents[2]
 COMPOSE = (TOP / "docker-compose.yml").read_text()
-ENVIRONMENT = {"GTM_STORE_NETWORK": "192.0.2", "GTM_DNS_NETWORK": "198.51.100", "GTM_PROFILES": ""}
+ENVIRONMENT = {"GTM_STORE_NETWORK": "192.0.2", "GTM_PROFILES": ""}
 
 
 @pytest.fixture(scope="module")
@@ -32,18 +32,16 @@ def test_secrets_are_made_once_and_differ_between_systems(init: ModuleType, tmp_
     init.main(first, ENVIRONMENT, TEMPLATE)
     init.main(other, ENVIRONMENT, TEMPLATE)
     assert written(first) == before
-    for name in ("redis-password", "backend-secret"):
-        secret, elsewhere = (written(root)[f"secrets/{name}"].strip() for root in (first, other))
-        assert len(secret) == 32
-        assert secret != elsewhere
+    secret, elsewhere = (written(root)["secrets/redis-password"].strip() for root in (first, other))
+    assert len(secret) == 32
+    assert secret != elsewhere
 
 
-def test_each_secret_is_only_in_the_volumes_of_those_who_need_it(init: ModuleType, tmp_path: Path) -> None:
+def test_the_password_is_only_in_the_volumes_of_those_who_need_it(init: ModuleType, tmp_path: Path) -> None:
     init.main(tmp_path, ENVIRONMENT, TEMPLATE)
     files = written(tmp_path)
-    password, secret = files["secrets/redis-password"].strip(), files["secrets/backend-secret"].strip()
+    password = files["secrets/redis-password"].strip()
     assert {name.partition("/")[0] for name, text in files.items() if password in text} == {"secrets", "redis-conf"}
-    assert {name.partition("/")[0] for name, text in files.items() if secret in text} == {"secrets", "pdns-conf"}
 
 
 def test_a_secret_that_someone_put_there_is_used(init: ModuleType, tmp_path: Path) -> None:
@@ -67,23 +65,24 @@ def test_the_profile_decides_between_redis_and_sentinels(init: ModuleType, tmp_p
         assert re.fullmatch(r"redis://:[0-9a-f]{32}@192.0.2.11:6379/0", url)
 
 
-def test_each_powerdns_asks_its_own_backend(init: ModuleType, tmp_path: Path) -> None:
+def test_powerdns_asks_the_backend_whose_sockets_it_shares(init: ModuleType, tmp_path: Path) -> None:
     init.main(tmp_path, ENVIRONMENT, TEMPLATE)
-    files = written(tmp_path)
-    secret = files["secrets/backend-secret"].strip()
-    for name, address in (("backend", "198.51.100.21"), ("backend-2", "198.51.100.22")):
-        text = files[f"pdns-conf/{name}/pdns.conf"]
-        assert f"http:url=http://{address}:8053/dns/{secret},post=1,post_json=1" in text
-        assert "127.0.0.1" not in text
-        assert "local-address=0.0.0.0\n" in text
+    text = written(tmp_path)["pdns-conf/pdns.conf"]
+    assert "remote-connection-string=unix:path=/var/lib/pdns-gtm/backend.sock," in text
+    assert "local-address=0.0.0.0\n" in text
+    assert "socket-dir=/run/pdns\n" in text
+    for number in ("", "-2"):
+        assert COMPOSE.count(f'"backend{number}-var:/var/lib/pdns-gtm:ro", "pdns{number}-run:/run/pdns"') == 1
+        assert COMPOSE.count(f'"backend{number}-var:/var/lib/pdns-gtm", "pdns{number}-run:/run/pdns"') == 1
+    assert "GTM_PDNS_CONTROL: /run/pdns/pdns.controlsocket" in COMPOSE
 
 
 def test_the_addresses_are_those_of_the_compose_file(init: ModuleType) -> None:
-    networks = init.Networks()
+    store = init.Store()
     fixed = {
         f"{default}.{last}" for default, last in re.findall(r'ipv4_address: "\$\{\w+:-([\d.]+)\}\.(\d+)"', COMPOSE)
     }
-    assert {networks.redis, *networks.sentinels, *networks.backends.values()} <= fixed
+    assert {store.redis, *store.sentinels} <= fixed
 
 
 def test_the_template_in_the_image_is_the_one_of_the_checkout() -> None:

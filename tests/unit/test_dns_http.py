@@ -105,7 +105,7 @@ def test_other_forms_are_told_the_option(client: FlaskClient, ask: Callable[[Fla
         (b'{"method": "lookup", "parameters": {"qname": 7, "qtype": "A"}}', 400, "parameters/qname: 7 is no string"),
         (b'{"method": "lookup", "parameters": {"qname": "a", "qtype": "A", "zone-id": "x"}}', 400, "no whole number"),
         (b'{"method": "getDomainInfo", "parameters": {}}', 400, "parameters/name: None is no string"),
-        (b'{"method": "replaceRRSet", "parameters": {}}', 501, "method 'replaceRRSet' is not served; served are"),
+        (b'{"method": "createDomain", "parameters": {}}', 501, "method 'createDomain' is not served; served are"),
     ],
 )
 def test_what_is_no_request_is_refused(client: FlaskClient, body: bytes, code: int, said: str) -> None:

@@ -31,7 +31,7 @@ def run(plan: Plan, until: float, now: float = 0.0, took: float = 0.01) -> list[
     while (due := plan.next_due()) is not None and due <= until:
         now = max(now, due)
         for job in plan.take(now):
-            assert plan.begin(job, now)
+            assert plan.begun(job, now)
             starts.append((job.target.address, now))
             plan.finish(job, now + took, wait=job.target.check.interval)
     return starts
@@ -74,7 +74,7 @@ def test_phase_does_not_depend_on_when_a_target_was_added() -> None:
 def test_an_undecided_target_is_probed_after_what_it_asks_for() -> None:
     plan = planned(target())
     (job,) = plan.take(1.0)
-    plan.begin(job, job.due)
+    plan.begun(job, job.due)
     plan.finish(job, job.due + 0.5, wait=2.5)
     assert plan.next_due() == pytest.approx(job.due + 2.5)
 
@@ -82,7 +82,7 @@ def test_an_undecided_target_is_probed_after_what_it_asks_for() -> None:
 def test_a_probe_longer_than_its_interval_is_followed_at_once() -> None:
     plan = planned(target(interval=1, timeout=5))
     (job,) = plan.take(1.0)
-    plan.begin(job, 1.0)
+    plan.begun(job, 1.0)
     plan.finish(job, 6.0, wait=1)
     assert plan.next_due() == 6.0
 
@@ -123,9 +123,8 @@ def test_a_removed_target_is_not_probed_and_its_late_result_is_dropped() -> None
     jobs = {job.target.address: job for job in plan.take(1.0)}
     plan.update([target(2)], 1.0)
     gone, kept = jobs["192.0.2.1"], jobs["192.0.2.2"]
-    assert not plan.begin(gone, 1.0)
-    assert not plan.current(gone)
-    assert plan.current(kept)
+    assert not plan.begun(gone, 1.0)
+    assert plan.begun(kept, 1.0)
     plan.finish(gone, 1.0, wait=10)
     plan.finish(kept, 1.0, wait=10)
     assert [job.target for job in plan.take(100.0)] == [target(2)]
@@ -143,10 +142,10 @@ def test_a_target_removed_and_added_again_does_not_take_the_old_result() -> None
     (old,) = plan.take(1.0)
     plan.update([], 1.0)
     plan.update([target(1)], 1.0)
-    assert not plan.current(old)
+    assert not plan.begun(old, 2.0)
     (new,) = plan.take(2.0)
     plan.finish(old, 2.0, wait=10)
-    assert plan.current(new)
+    assert plan.begun(new, 2.0)
 
 
 def test_an_edited_check_is_probed_soon() -> None:
@@ -163,11 +162,61 @@ def test_the_result_of_settings_edited_meanwhile_is_dropped_and_probed_again() -
     (job,) = plan.take(1.0)
     edited = target(1, http=HttpCheck(path="/other"))
     plan.update([edited], 1.0)
-    assert not plan.current(job)
+    assert not plan.begun(job, 2.0)
     plan.finish(job, 2.0, wait=10)
     (again,) = plan.take(2.0)
     assert again.target == edited
-    assert plan.current(again)
+    assert plan.begun(again, 2.0)
+
+
+@pytest.mark.parametrize(("count", "seconds"), [(200, 1.0), (2000, 1.0), (10_000, 5.0), (30_000, 10.0)])
+def test_many_new_or_edited_targets_are_spread_further_but_never_beyond_their_interval(
+    count: int, seconds: float
+) -> None:
+    plan = Plan(random.Random(1))
+    for now, fall in ((0.0, 3), (100.0, 5)):
+        template = target(1, fall=fall)
+        plan.update((many(template, number) for number in range(count)), now)
+        early = plan.take(now + seconds / 2)
+        assert 0.45 * count <= len(early) <= 0.55 * count
+        late = plan.take(now + seconds)
+        assert len(early) + len(late) == count
+        for job in early + late:
+            plan.finish(job, now + seconds, wait=1000)
+
+
+def many(template: Target, number: int) -> Target:
+    return replace(template, address=f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+
+
+def test_a_hastened_target_is_due_now_and_the_others_keep_their_time() -> None:
+    plan = planned(target(1), target(2))
+    run(plan, 1.0)
+    plan.hasten([target(1).key, "no such target"], 2.0)
+    assert [job.target for job in plan.take(2.0)] == [target(1)]
+    assert len(plan.take(30.0)) == 1
+
+
+def test_a_target_hastened_while_it_is_probed_is_probed_again_and_the_first_result_is_dropped() -> None:
+    plan = planned(target(1))
+    (job,) = plan.take(1.0)
+    plan.hasten([target(1).key], 1.1)
+    assert plan.take(1.1) == []
+    assert not plan.begun(job, 1.0)
+    plan.finish(job, 1.2, wait=10)
+    (again,) = plan.take(1.2)
+    assert plan.begun(again, 1.2)
+    plan.finish(again, 1.3, wait=10)
+    assert plan.take(5.0) == []
+
+
+def test_a_hastened_target_that_does_not_answer_is_overdue_in_time() -> None:
+    plan = planned(target(1))
+    run(plan, 1.0)
+    plan.hasten([target(1).key], 2.0)
+    plan.take(2.0)
+    assert overdue(plan, 2.0 + 14.9) == []
+    assert overdue(plan, 2.0 + 15.1) == ["192.0.2.1"]
 
 
 def test_longest_waiting_first() -> None:
@@ -194,7 +243,7 @@ def test_overdue_when_a_probe_hangs_until_its_result_comes() -> None:
     jobs = plan.take(1.0)
     hung, fine = sorted(jobs, key=lambda job: job.target.address)
     for job in jobs:
-        plan.begin(job, 1.0)
+        plan.begun(job, 1.0)
     plan.finish(fine, 1.1, wait=10)
     assert overdue(plan, 17.0) == ["192.0.2.1"]
     plan.finish(hung, 17.0, wait=10)
@@ -207,7 +256,7 @@ def test_overdue_when_results_say_nothing() -> None:
     for _ in range(4):
         now = max(now, plan.next_due() or 0.0)
         (job,) = plan.take(now)
-        plan.begin(job, now)
+        plan.begun(job, now)
         plan.finish(job, now, wait=10, conclusive=False)
     assert overdue(plan, now) == ["192.0.2.1"]
     now = plan.next_due() or 0.0
@@ -227,7 +276,7 @@ def test_lag_percentiles() -> None:
     plan = planned(*(target(n) for n in range(100)))
     assert (plan.lag().samples, plan.lag().p99) == (0, 0.0)
     for index, job in enumerate(plan.take(1.0)):
-        plan.begin(job, job.due + index / 100)
+        plan.begun(job, job.due + index / 100)
     lag = plan.lag()
     assert lag.samples == 100
     assert lag.p50 == pytest.approx(0.5)
@@ -235,7 +284,10 @@ def test_lag_percentiles() -> None:
 
 
 @given(
-    st.lists(st.tuples(st.sampled_from(["add", "remove", "edit", "take", "finish"]), st.integers(0, 5)), max_size=60)
+    st.lists(
+        st.tuples(st.sampled_from(["add", "remove", "edit", "hasten", "take", "finish"]), st.integers(0, 5)),
+        max_size=60,
+    )
 )
 @settings(max_examples=150)
 def test_whatever_happens_every_planned_target_is_under_way_or_due(steps: list[tuple[str, int]]) -> None:
@@ -251,6 +303,8 @@ def test_whatever_happens_every_planned_target_is_under_way_or_due(steps: list[t
             wanted.pop(number, None)
         elif action == "edit" and number in wanted:
             wanted[number] = target(number, interval=1 + (now % 7))
+        elif action == "hasten":
+            plan.hasten([target(number).key], now)
         elif action == "take":
             under_way += plan.take(now)
         elif action == "finish" and under_way:
