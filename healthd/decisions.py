@@ -42,7 +42,8 @@ class Evidence:
 
 @dataclass(frozen=True, slots=True)
 class TargetDecision:
-    """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report.
+    """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report, or
+    since the target is not known: the vantage has seen the change of the configuration first, or is still to see it.
 
     outvoted: those without effect now, where one that says otherwise may have been dead already when the verdict
     changed: it has not been heard of since.
@@ -62,7 +63,10 @@ def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Eviden
         check = snapshot.health_checks.get(target.partition("|")[0])
         verdicts = evidence.verdicts.get(target, {})
         changed = verdicts.get(vantage)
-        if check is None or changed is None or not is_probed(snapshot, target):
+        if changed is None:
+            continue
+        if check is None or not is_probed(snapshot, target):
+            waiting.add((vantage, target))
             continue
         configured = configured_vantages(check, evidence.heartbeats)
         previous = states.get(target) or snapshot.target_states.get(target)

@@ -16,7 +16,7 @@ from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.leases import RENEW_SECONDS, Lease
-from pdns_gtm_backend.store.repository import Conflict, Repository, StoreUnavailable
+from pdns_gtm_backend.store.repository import Conflict, Repository, StoreUnavailable, unavailable_reason
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change
 from pdns_gtm_backend.store.vantages import Vantages
@@ -94,7 +94,9 @@ class Leader:
             self.last_cycle = self._monotonic()
             try:
                 self._cycle()
-            except (RedisError, StoreUnavailable) as error:
+            except RedisError as error:
+                self._step_down(f"Redis: {unavailable_reason(error)}")
+            except StoreUnavailable as error:
                 self._step_down(f"Redis: {error}")
             except Conflict as error:
                 self._step_down(str(error))

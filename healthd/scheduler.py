@@ -1,10 +1,9 @@
-"""When each target is probed: a plan that decides, and the threads that carry it out."""
+"""When each target is probed: a plan that decides, and the thread that carries it out."""
 
 import heapq
 import itertools
 import logging
 import math
-import queue
 import random
 import threading
 import time
@@ -15,10 +14,14 @@ from typing import Final
 from zlib import crc32
 
 from healthd.probes.result import Probe, Result, Submit
+from healthd.probes.workers import Workers as Workers
+from healthd.probes.workers import threaded
 from pdns_gtm_backend.domain.target import Target
 
 START_SPREAD: Final = 1.0
 """Seconds over which new and edited targets are spread, at most their interval."""
+START_RATE: Final = 2000.0
+"""New and edited targets a second, at most: with more of them they are spread further."""
 GRACE: Final = 2.0
 """Seconds that a result may be late, beside interval and timeout, before its target counts as overdue."""
 LAG_SAMPLES: Final = 2048
@@ -41,7 +44,8 @@ class _Entry:
     """A target's place in the plan.
 
     phase: its share of an interval, 0 to 1. slot: when the coming probe starts, without jitter. ticket: of its only
-    valid item in the heap. awaited: when the earliest probe was due that has not told anything yet.
+    valid item in the heap. awaited: when the earliest probe was due that has not told anything yet. hastened: asked for
+    while `job` is under way, which is too early for it.
     """
 
     target: Target
@@ -50,6 +54,7 @@ class _Entry:
     awaited: float
     ticket: int = 0
     job: Job | None = None
+    hastened: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +64,15 @@ class Lag:
     p50: float
     p99: float
     samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """A probe that has ended. result: None where it was not made. started: when it was."""
+
+    job: Job
+    result: Result | None
+    started: float
 
 
 class Plan:
@@ -81,29 +95,44 @@ class Plan:
     def update(self, targets: Iterable[Target], now: float) -> None:
         """Plan exactly `targets`; those of equal key are one.
 
-        New and edited ones are due within a second or their interval, if that is shorter; the others keep their time.
+        New and edited ones are due within a second, or longer where there are more than 2,000, or their interval, if
+        that is shorter; the others keep their time.
         """
         wanted = {target.key: target for target in targets}
         for key in self._entries.keys() - wanted.keys():
             self._entries.pop(key).ticket = 0
-        for key, target in wanted.items():
+        known = self._entries
+        news = [key for key, target in wanted.items() if (entry := known.get(key)) is None or entry.target != target]
+        spread = max(START_SPREAD, len(news) / START_RATE)
+        for key in news:
+            if (entry := known.get(key)) is None:
+                self._add(key, wanted[key], now, spread)
+            else:
+                self._edit(entry, wanted[key], now, spread)
+
+    def hasten(self, keys: Iterable[str], now: float) -> None:
+        """Make these targets due now; one whose probe is under way is probed again, and that result does not count."""
+        for key in keys:
             entry = self._entries.get(key)
             if entry is None:
-                self._add(key, target, now)
-            elif entry.target != target:
-                self._edit(entry, target, now)
+                continue
+            entry.hastened = entry.job is not None
+            if entry.job is None:
+                entry.slot = min(entry.slot, now)
+                entry.awaited = min(entry.awaited, entry.slot)
+                self._schedule(entry, entry.slot)
 
-    def _add(self, key: str, target: Target, now: float) -> None:
+    def _add(self, key: str, target: Target, now: float, spread: float) -> None:
         phase = crc32(key.encode()) / 2**32
-        due = now + phase * min(target.check.interval, START_SPREAD)
+        due = now + phase * min(target.check.interval, spread)
         entry = self._entries[key] = _Entry(target, phase, due, due)
         self._schedule(entry, due)
 
-    def _edit(self, entry: _Entry, target: Target, now: float) -> None:
+    def _edit(self, entry: _Entry, target: Target, now: float, spread: float) -> None:
         entry.target = target
         if entry.job is not None:
             return  # `finish` sees that it was made with other settings
-        entry.slot = min(entry.slot, now + entry.phase * min(target.check.interval, START_SPREAD))
+        entry.slot = min(entry.slot, now + entry.phase * min(target.check.interval, spread))
         entry.awaited = min(entry.awaited, entry.slot)
         self._schedule(entry, entry.slot)
 
@@ -130,18 +159,14 @@ class Plan:
             jobs.append(entry.job)
         return jobs
 
-    def current(self, job: Job) -> bool:
-        """Is the target of `job` still planned, with the same settings? If not, its result does not count."""
-        entry = self._entries.get(job.target.key)
-        return entry is not None and entry.job is job and entry.target is job.target
-
-    def begin(self, job: Job, now: float) -> bool:
-        """Note that `job` starts now. False: its target is gone, do not."""
+    def begun(self, job: Job, started: float) -> bool:
+        """Note when `job` was started. False: its target is not planned any more, or with other settings, and its
+        result does not count."""
         entry = self._entries.get(job.target.key)
         if entry is None or entry.job is not job:
             return False
-        self._lags.append(now - job.due)
-        return True
+        self._lags.append(started - job.due)
+        return entry.target is job.target and not entry.hastened
 
     def finish(self, job: Job, now: float, *, wait: float, conclusive: bool = True) -> None:
         """Plan the next probe, `wait` seconds after this one was due, or at once where that has passed.
@@ -152,7 +177,8 @@ class Plan:
         if entry is None or entry.job is not job:
             return
         entry.job = None
-        if entry.target is not job.target:
+        if entry.target is not job.target or entry.hastened:
+            entry.hastened = False
             entry.slot = now
             self._schedule(entry, now)
             return
@@ -187,67 +213,23 @@ def _on_grid(entry: _Entry, interval: float) -> float:
     return max(steps * interval + offset, entry.slot + interval / 2)
 
 
-class Workers:
-    """At most `size` daemon threads, each started when a task finds all others busy; tasks begin in order."""
-
-    def __init__(self, size: int, name: str) -> None:
-        self._size = size
-        self._name = name
-        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        self._lock = threading.Lock()
-        self._threads: list[threading.Thread] = []
-        self._pending = 0
-
-    def submit(self, task: Callable[[], None]) -> None:
-        with self._lock:
-            self._pending += 1
-            self._tasks.put(task)
-            if self._pending <= len(self._threads) or len(self._threads) >= self._size:
-                return
-            thread = threading.Thread(target=self._run, name=f"{self._name}-{len(self._threads)}", daemon=True)
-            try:
-                thread.start()
-            except RuntimeError as error:
-                log.error("no further thread for %s, %d go on: %s", self._name, len(self._threads), error)
-            else:
-                self._threads.append(thread)
-
-    def _run(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            try:
-                task()
-            except Exception:
-                log.exception("a task of %s failed", self._name)
-            with self._lock:
-                self._pending -= 1
-
-    def stop(self, deadline: float) -> bool:
-        """End the threads once they have done what they are at. False: some still were at `deadline` (monotonic)."""
-        with self._lock:
-            threads = list(self._threads)
-        for _ in threads:
-            self._tasks.put(None)
-        for thread in threads:
-            thread.join(max(0.0, deadline - time.monotonic()))
-        return not any(thread.is_alive() for thread in threads)
-
-
 OnResult = Callable[[Target, Result, float], float]
 """Takes a result and when its probe started (on the scheduler's clock); gives the seconds until the next one.
 
-Called in several threads at once. A target that is removed at that moment may still have its last result delivered.
+Called in the scheduler's thread: what is slow there makes other probes late. A target that is removed at that moment
+may still have its last result delivered.
 """
 
 
 class Scheduler:
     """Probes targets when they are due and hands over what they say.
 
-    workers: threads at most for the protocols in `probes`; those in `engines` need none. A probe holds a worker for its
-    check's timeout at most, and probes begin in the order in which they were due, so dead targets delay others only
-    once all workers are held: workers * interval / timeout dead targets (1,706 with 512 workers, 10 s and 3 s) delay
-    nobody; with n times as many, probes come up to n intervals apart. `overdue` then says of which targets too little
-    is known. A thread is only started when all others are busy, and each probe needs one descriptor.
+    probes: by protocol, those that block, each in one of so many `workers` (threads). engines: those that do not.
     clock: monotonic seconds.
+
+    A target whose probe is slow, or that does not answer, delays no other one: how many probes may be under way at
+    once is the engines' affair, and where one is at its limit, those wait that were due last. `overdue` says of which
+    targets too little is known.
     """
 
     def __init__(
@@ -259,16 +241,14 @@ class Scheduler:
         workers: int = 512,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._probes = probes
-        self._engines = engines
+        self._workers = Workers(workers, "probe")
+        self._engines = {protocol: threaded(probe, self._workers) for protocol, probe in probes.items()} | dict(engines)
         self._on_result = on_result
         self._clock = clock
         self._plan = Plan()
-        self._workers = Workers(workers, "probe")
-        # Not in the engines' own threads: a handler that is slow there would make answers late.
-        self._completions = Workers(1, "completion")
+        self._ended: deque[_Ended] = deque()
         self._changed = threading.Condition()
-        self._sleeping_until = math.inf
+        self._asleep = False
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="scheduler", daemon=True)
 
@@ -279,6 +259,12 @@ class Scheduler:
         """Probe exactly `targets` from now on; see `Plan.update`."""
         with self._changed:
             self._plan.update(targets, self._clock())
+            self._changed.notify()
+
+    def hasten(self, keys: Iterable[str]) -> None:
+        """Probe the targets with these keys now; those that are not planned are nobody's."""
+        with self._changed:
+            self._plan.hasten(keys, self._clock())
             self._changed.notify()
 
     def overdue(self, grace: float = GRACE) -> list[Target]:
@@ -301,73 +287,57 @@ class Scheduler:
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        ended = [workers.stop(deadline) for workers in (self._workers, self._completions)]
-        return all(ended) and not self._thread.is_alive()
+        return self._workers.stop(deadline) and not self._thread.is_alive()
 
     def _run(self) -> None:
-        while (jobs := self._due()) is not None:
+        while self._wait():
+            for _ in range(len(self._ended)):
+                self._settle(self._ended.popleft())
+            with self._changed:
+                jobs = self._plan.take(self._clock())
             for job in jobs:
                 self._dispatch(job)
             time.sleep(TICK)
 
-    def _due(self) -> list[Job] | None:
-        """Wait for probes to be due; None = stop."""
+    def _wait(self) -> bool:
+        """Wait until a probe is due or has ended. False: stop."""
         with self._changed:
             while not self._stopping:
-                now = self._clock()
-                if jobs := self._plan.take(now):
-                    return jobs
+                self._asleep = True  # before the look at what has ended: see `_end`
                 due = self._plan.next_due()
-                self._sleeping_until = math.inf if due is None else due
-                self._changed.wait(None if due is None else due - now)
-                self._sleeping_until = 0.0
-        return None
+                left = None if due is None else due - self._clock()
+                if self._ended or (left is not None and left <= 0):
+                    break
+                self._changed.wait(left)
+            self._asleep = False
+            return not self._stopping
 
     def _dispatch(self, job: Job) -> None:
-        engine = self._engines.get(job.target.check.protocol)
-        if engine is None:
-            self._workers.submit(lambda: self._probe(job))
-            return
-        started = self._begin(job)
-        if started is None:
-            return
         try:
-            engine(job.target, lambda result: self._completions.submit(lambda: self._complete(job, result, started)))
-        except Exception:
-            log.exception("the engine for %s did not take %s", job.target.check.protocol, job.target.key)
-            self._complete(job, None, started)
-
-    def _begin(self, job: Job) -> float | None:
-        with self._changed:
-            started = self._clock()
-            return started if not self._stopping and self._plan.begin(job, started) else None
-
-    def _probe(self, job: Job) -> None:
-        started = self._begin(job)
-        if started is None:
-            return
-        result = None
-        try:
-            result = self._probes[job.target.check.protocol](job.target)
+            self._engines[job.target.check.protocol](job.target, lambda result: self._end(job, result))
         except Exception:
             log.exception("%s was not probed", job.target.key)
-        self._complete(job, result, started)
+            self._end(job, None)
 
-    def _complete(self, job: Job, result: Result | None, started: float) -> None:
+    def _end(self, job: Job, result: Result | None) -> None:
+        """Called in any thread."""
+        now = self._clock()
+        self._ended.append(_Ended(job, result, now if result is None else now - result.duration))
+        if self._asleep:
+            with self._changed:
+                self._changed.notify()
+
+    def _settle(self, ended: _Ended) -> None:
+        job, result = ended.job, ended.result
+        with self._changed:
+            wanted = self._plan.begun(job, ended.started)
         wait = job.target.check.interval
-        if result is not None and self._wanted(job):
+        if wanted and result is not None and not self._stopping:
             try:
-                wait = self._on_result(job.target, result, started)
+                wait = self._on_result(job.target, result, ended.started)
             except Exception:
                 log.exception("the result of %s was not taken", job.target.key)
                 result = None
         with self._changed:
             conclusive = result is not None and result.conclusive
             self._plan.finish(job, self._clock(), wait=wait, conclusive=conclusive)
-            due = self._plan.next_due()
-            if due is not None and due < self._sleeping_until:
-                self._changed.notify()
-
-    def _wanted(self, job: Job) -> bool:
-        with self._changed:
-            return not self._stopping and self._plan.current(job)

@@ -73,7 +73,8 @@ class Term:
         self._outvoted: frozenset[Cause] = frozenset()
         self._ready = self._waiting
         self._reporting: object = None
-        self._checks: object = None
+        self._configured: tuple[object, object] = (None, None)
+        self._opening: list[Event] = []
         self._written = 0
         self._head = serving.snapshot.revision
         self.told_revision = self._noted_revision = told.snapshot.revision
@@ -86,10 +87,10 @@ class Term:
         self._clock = 0.0
 
     def open(self) -> None:
-        """Say who leads now."""
+        """Note who leads now; it is told once everything that the last leader has not told is."""
         before = self._office.vantages.leadership()
         history = self._serving.snapshot.position.replication_id
-        events: list[Event] = []
+        events = self._opening
         if before.name != self._office.name:
             change = {"from": before.name or None, "to": self._office.name, "reason": "the lease was free"}
             events.append({"kind": "leader.changed"} | change)
@@ -98,7 +99,6 @@ class Term:
             events.append(
                 {"kind": "store.history-changed", "from": before.replication_id, "to": history, "reason": reason}
             )
-        self._write([], events)
         self._note(())
 
     def decide(self, inbox: Inbox) -> None:
@@ -111,7 +111,7 @@ class Term:
         time.sleep(max(0.0, self._wrote_at + PACE_SECONDS - self._office.monotonic()))
         busy = bool(self._pools or self._instances or self._targets or self._ready)
         news = self._office.vantages.news(self._position, None if busy else WAIT_MILLISECONDS)
-        self._look(news)
+        checkup = self._look(news)
         causes = self._causes(news)
         now = self._now()
         due = {name for name, moment in self._again.items() if moment <= now}
@@ -120,6 +120,11 @@ class Term:
             self._decide(causes, due, now)
         if news or self._noted != self._waiting or self._noted_revision != self.told_revision:
             self._note(news)
+        if self._opening:
+            opening, self._opening = self._opening, []
+            self._write([], opening)
+        if checkup:
+            self._check_up(now)
 
     def _now(self) -> float:
         """Seconds since the epoch by Redis's clock."""
@@ -135,13 +140,16 @@ class Term:
         for name in pools:
             self._targets |= _targets(before, name)
 
-    def _look(self, news: Sequence[News]) -> None:
-        """Read the verdicts that are news, and from time to time the heartbeats; both come at once."""
+    def _look(self, news: Sequence[News]) -> bool:
+        """Read the verdicts that are news, and from time to time the heartbeats; both come at once.
+
+        True where it is time to look at the vantages themselves.
+        """
         monotonic = self._office.monotonic()
         every = HURRIED_CHECKUP_SECONDS if self._waiting else CHECKUP_SECONDS
         checkup = monotonic - self._checked_at >= every
         if not (news or checkup):
-            return
+            return False
         asked: defaultdict[str, list[str]] = defaultdict(list)
         for vantage, target in {(item.vantage, item.target) for item in news if item.vantage}:
             asked[vantage].append(target)
@@ -161,10 +169,13 @@ class Term:
         if checkup:
             self._checked_at = monotonic
             self._ready |= self._outvoted
-            self._check_up(look.time)
+        return checkup
 
     def _check_up(self, now: float) -> None:
-        """Which vantages are silent or suspended, and which checks are frozen by that?"""
+        """Which vantages are silent or suspended, and which checks are frozen by that?
+
+        After everything else is told: that an event was written means that all changes before it are told.
+        """
         before = self._watch
         self._watch, events = watch(before, self._serving.snapshot, self._heartbeats, self._suspended, now)
         if events:
@@ -181,9 +192,10 @@ class Term:
             for name, beat in beats.items()
             if is_reporting(beat, now)
         }
-        checks = self._serving.snapshot.health_checks
-        if (reporting, beats.keys()) != self._reporting or checks is not self._checks:
-            self._reporting, self._checks = (reporting, beats.keys()), checks
+        snapshot = self._serving.snapshot
+        held = self._configured
+        if reporting != self._reporting or snapshot.pools is not held[0] or snapshot.health_checks is not held[1]:
+            self._reporting, self._configured = reporting, (snapshot.pools, snapshot.health_checks)
             self._ready = self._waiting
         targets = {item.target for item in news}
         told = frozenset((item.vantage, item.target) for item in news if item.vantage)

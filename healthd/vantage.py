@@ -24,6 +24,7 @@ from pdns_gtm_backend.store import keys, kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.leases import RENEW_SECONDS, Lease
+from pdns_gtm_backend.store.repository import unavailable_reason
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 from pdns_gtm_backend.store.vantages import LeaseLost, Vantages
@@ -162,7 +163,7 @@ class Vantage:
                     wait = self._publish()
                     self.trouble = ""
             except RedisError as error:
-                self.trouble = str(error) or type(error).__name__
+                self.trouble = unavailable_reason(error)
                 wait = RETRY_SECONDS
             except LeaseLost:
                 self._hold_at = 0.0

@@ -37,8 +37,9 @@ class Verdict:
 def advance(verdict: Verdict, result: Result, check: HealthCheck, now: float) -> Verdict:
     """The verdict after `result`; now: seconds since the epoch.
 
-    The first result decides. One that says nothing about the target (`internal`) changes nothing. The check's
-    thresholds are those of now, so that an edited check keeps the verdict and what was counted.
+    The first result decides, and each one of an `external` check, whose reports are verdicts already. One that says
+    nothing about the target changes nothing. The check's thresholds are those of now, so that an edited check keeps the
+    verdict and what was counted.
     """
     if not result.conclusive:
         return verdict
@@ -51,7 +52,7 @@ def advance(verdict: Verdict, result: Result, check: HealthCheck, now: float) ->
         return replace(verdict, successes=0, failures=0, last_failure=failure)
     successes = verdict.successes + 1 if result.ok else 0
     failures = 0 if result.ok else verdict.failures + 1
-    if successes >= check.rise or failures >= check.fall:
+    if successes >= check.rise or failures >= check.fall or check.protocol == "external":
         return Verdict(result.ok, now, last_failure=failure)
     return Verdict(verdict.up, verdict.since, successes, failures, failure)
 

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from pdns_gtm_backend.domain.names import canonical, domain_name_error
 
 Port = Annotated[int, Field(ge=1, le=65535)]
+Quota = Annotated[int, Field(ge=0)] | None
 
 
 def _secret(path: Path) -> str:
@@ -40,6 +41,8 @@ class Settings(BaseSettings):
     purging, and nothing that an instance answers is cached.
     key_secret: encrypts private keys in the store, the same on every server; several, the newest first, while it is
     replaced; unset = what the file `key-secret` in `var` holds.
+    write_replicas: how many replicas of Redis must have a change of configuration before it is acknowledged.
+    quota_*, shortest_interval (seconds): what the admin API lets operators configure at the most; unset = no limit.
     redis_url_file, backend_secret_file, key_secret_file: files that hold these where they are not set, as container and
     systemd secrets are given.
     """
@@ -72,6 +75,11 @@ class Settings(BaseSettings):
     key_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
     pdns_control: Path | None = None
     backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
+    quota_instances: Quota = None
+    quota_pools_per_instance: Quota = None
+    quota_addresses_per_pool: Quota = None
+    shortest_interval: Annotated[float, Field(ge=0.25, le=86400)] | None = None
+    write_replicas: Annotated[int, Field(ge=0, le=16)] = 0
 
     @field_validator("redis_url", "backend_secret", "key_secret")
     @classmethod

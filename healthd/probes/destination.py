@@ -1,6 +1,5 @@
 """Which address a probe goes to: the target's own, or what its name resolves to now, unless it may not be probed."""
 
-import asyncio
 import ipaddress
 import socket
 import threading
@@ -9,6 +8,7 @@ from concurrent.futures import Future
 from typing import Final
 
 from healthd.probes.failure import ProbeFailure
+from healthd.probes.loop import Task
 from healthd.probes.result import Attempt
 from pdns_gtm_backend.domain.private_targets import refused_target
 from pdns_gtm_backend.domain.target import Target
@@ -91,16 +91,14 @@ class Destinations:
         except TimeoutError:
             raise _unresolved(target, attempt) from None
 
-    async def address_async(self, target: Target, attempt: Attempt) -> str:
-        """`address` for an event loop."""
+    async def address_of(self, target: Target, task: Task) -> str:
+        """`address` for a task."""
         if target.family != "domain":
             return self._accepted(target.address)
-        future = asyncio.wrap_future(self._resolver.submit(target.address))
-        future.add_done_callback(asyncio.Future.exception)  # a failure after the deadline is nobody's any more
         try:
-            return self._accepted(await asyncio.wait_for(asyncio.shield(future), attempt.remaining()))
+            return self._accepted(await task.outcome(self._resolver.submit(target.address)))
         except TimeoutError:
-            raise _unresolved(target, attempt) from None
+            raise _unresolved(target, task) from None
 
     def _accepted(self, address: str) -> str:
         try:
@@ -111,6 +109,12 @@ class Destinations:
         if refusal is not None:
             raise ProbeFailure("unreachable", refusal)
         return address
+
+
+def authority(address: str, port: int | None) -> str:
+    """`address:port` with IPv6 addresses in brackets (RFC 3986 section 3.2)."""
+    host = f"[{address}]" if ":" in address else address
+    return host if port is None else f"{host}:{port}"
 
 
 def _unresolved(target: Target, attempt: Attempt) -> ProbeFailure:

@@ -19,6 +19,9 @@ Reason = Literal[
     "redirect",
     "protocol",
     "loss",
+    "answer",
+    "reported",
+    "unreported",
     "internal",
 ]
 
@@ -57,6 +60,7 @@ UNFINISHED: Final[Mapping[str, str]] = {
     "request": "the request was not taken",
     "status": "no complete status and headers",
     "body": "the body was not complete",
+    "answer": "no answer",
 }
 
 

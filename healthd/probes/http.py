@@ -1,47 +1,32 @@
-"""The `http` and `https` checks: one request to the address under the service's name, judged by status and body.
+"""The `http` and `https` checks: one request to the address under the service's name, judged by status and body."""
 
-requests has no total deadline and loads the certificate authorities anew for every connection, so the connections are
-made by `stream` and given to it.
-"""
-
-import http.client
-import logging
 import ssl
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import version
-from typing import Any, Final
-from urllib.parse import quote, urljoin, urlsplit
+from typing import Final
 
-import urllib3
-from requests import PreparedRequest, RequestException, Response
-from requests.adapters import HTTPAdapter
-from requests.structures import CaseInsensitiveDict
-
-from healthd.probes.destination import Destinations
+from healthd.probes.connection import Connection, connect, start_tls
+from healthd.probes.destination import Destinations, authority
 from healthd.probes.failure import ProbeFailure
-from healthd.probes.result import Attempt, Probe, probing
-from healthd.probes.stream import Stream, TlsStream, TooMuchReceived, authority, client_context, connect, start_tls
+from healthd.probes.http1 import BadAnswer, Body, read_head
+from healthd.probes.loop import Task, Work
 from pdns_gtm_backend.domain.health_check import DEFAULT_PORTS, HttpCheck, status_ranges
-from pdns_gtm_backend.domain.names import canonical
 from pdns_gtm_backend.domain.target import Target
 from pdns_gtm_backend.domain.violation import shown
 
-MAX_REDIRECTS: Final = 5
-MAX_HEADER_BYTES: Final = 65_536
-MAX_BODY_BYTES: Final = 65_536
-REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+MAX_BODY_OCTETS: Final = 65_536
+SCHEMES: Final = ("http", "https")
 USER_AGENT: Final = f"pdns-gtm-healthd/{version('pdns-gtm')}"
-PRINTABLE: Final = "".join(map(chr, range(0x21, 0x7F)))
+NO_SETTINGS: Final = HttpCheck()
 
 Ranges = tuple[tuple[int, int], ...]
-_ranges = lru_cache(maxsize=1024)(status_ranges)
+accepted_ranges = lru_cache(maxsize=1024)(status_ranges)
 
 
 @dataclass(frozen=True, slots=True)
-class _Url:
+class Url:
     """Where one request goes on the probed address. target: as in the request line (RFC 9112 section 3.2.1)."""
 
     scheme: str
@@ -49,215 +34,101 @@ class _Url:
     target: str
 
 
-@dataclass(slots=True)
-class _Exchange:
-    """One request on a connection of its own. context: for https. stream: the connection, once open."""
-
-    attempt: Attempt
-    address: str
-    url: _Url
-    server_name: str
-    context: ssl.SSLContext | None
-    stream: Stream | TlsStream | None = field(default=None)
-
-    def open(self) -> Stream | TlsStream:
-        self.stream = connect(self.address, self.url.port, self.attempt)
-        if self.context is not None:
-            self.stream = start_tls(self.stream, self.context, self.server_name, self.attempt)
-        self.attempt.enter("request")
-        self.stream.allowance = MAX_HEADER_BYTES
-        return self.stream
+def first_url(target: Target) -> Url:
+    """What the check asks for."""
+    port = target.check.effective_port
+    check = target.check.http or NO_SETTINGS
+    return Url(target.check.protocol, port or DEFAULT_PORTS[target.check.protocol], check.path)
 
 
-class _Connection(urllib3.connection.HTTPConnection):
-    exchange: _Exchange
-
-    def connect(self) -> None:
-        self.sock = self.exchange.open()
-
-    def getresponse(self) -> urllib3.HTTPResponse:  # type: ignore[override]
-        self.exchange.attempt.enter("status")
-        return super().getresponse()
-
-
-class _Pool(urllib3.HTTPConnectionPool):
-    """Makes the one connection of an exchange; TLS is inside it, so http and https are alike here."""
-
-    ConnectionCls = _Connection
-
-    def __init__(self, exchange: _Exchange) -> None:
-        super().__init__(exchange.address, exchange.url.port)
-        self._exchange = exchange
-
-    def _new_conn(self) -> _Connection:
-        connection = _Connection(self.host, self.port)
-        connection.exchange = self._exchange
-        connection.connect()  # not by the first send, where urllib3 takes a reset for an early answer
-        return connection
-
-
-class _Request(PreparedRequest):
-    exchange: _Exchange
-
-
-class _Adapter(HTTPAdapter):
-    """Sends a request on its exchange's own connection: no pool, no proxy from the environment, no retry."""
-
-    def get_connection_with_tls_context(self, request: PreparedRequest, *_args: Any, **_kwargs: Any) -> _Pool:
-        assert isinstance(request, _Request)  # noqa: S101 - nothing else is sent
-        return _Pool(request.exchange)
-
-    def cert_verify(self, *_args: Any, **_kwargs: Any) -> None:
-        """The exchange's context verifies."""
-
-    def request_url(self, request: PreparedRequest, _proxies: Any) -> str:
-        assert isinstance(request, _Request)  # noqa: S101 - nothing else is sent
-        return request.exchange.url.target
-
-
-def http_probe(destinations: Destinations, *, ca_file: str | None = None) -> Probe:
-    """A Probe for targets of protocol `http` and `https`.
-
-    It connects to the target's address and sends `host` (else the address) as Host, and `sni`, else the same name, as
-    the TLS server name, which is also what the certificate must be for. The status decides; a body is only waited for
-    where the check expects one. Redirects are followed to the same service only (its name or its address, any scheme
-    and port) and always on the probed address.
-
-    ca_file: PEM file of certificate authorities in place of the system's. Raises OSError where it cannot be read.
-    """
-    contexts = {verify: client_context(verify=verify, ca_file=ca_file) for verify in (True, False)}
-    adapter = _Adapter()
-    # It would log, with a traceback, what any server likes to write into its headers.
-    logging.getLogger("urllib3.connection").setLevel(logging.ERROR)
-
-    def work(target: Target, attempt: Attempt) -> str:
-        address = destinations.address(target, attempt)
-        check = target.check.http or HttpCheck()
-        accepted = _ranges(check.expect_status)
-        port = target.check.effective_port
-        url = _Url(target.check.protocol, port or DEFAULT_PORTS[target.check.protocol], check.path)
-        for _ in range(MAX_REDIRECTS + 1):
-            context = contexts[check.tls_verify] if url.scheme == "https" else None
-            exchange = _Exchange(attempt, address, url, _server_name(target), context)
-            with _answered(adapter, _request(exchange, target, check)) as response:
-                location = response.headers.get("location")
-                if not check.follow_redirects or location is None or response.status_code not in REDIRECTS:
-                    return _judged(response, exchange, check, accepted)
-            url = _redirected(url, location, target, address)
-        raise ProbeFailure("redirect", f"{attempt.peer} redirects more than {MAX_REDIRECTS} times")
-
-    return probing(work)
-
-
-def _server_name(target: Target) -> str:
+def server_name(target: Target) -> str:
+    """The TLS server name, for which the certificate must be."""
     return (target.sni or target.host or target.address).rstrip(".")
 
 
-def _host(target: Target, url: _Url) -> str:
+def request_fields(target: Target, url: Url) -> dict[str, str]:
+    """The headers of a request; those of the check take the place of ours."""
+    fields = {
+        "Host": _host(target, url),
+        "User-Agent": USER_AGENT,
+        "Accept": "*/*",
+        "Accept-Encoding": "identity",
+        "Connection": "close",
+    }
+    check = target.check.http or NO_SETTINGS
+    for name, value in check.headers.items():
+        fields.pop(name.title(), None)
+        fields[name] = value
+    return fields
+
+
+def _host(target: Target, url: Url) -> str:
     """The Host header: `host` as it is configured, else the address, with the port where it is not the scheme's."""
     if target.host is not None:
         return target.host.rstrip(".")
     return authority(target.address, None if url.port == DEFAULT_PORTS[url.scheme] else url.port)
 
 
-def _request(exchange: _Exchange, target: Target, check: HttpCheck) -> _Request:
-    request = _Request()
-    request.exchange = exchange
-    request.method = check.method
-    request.url = f"{exchange.url.scheme}://{authority(exchange.address, exchange.url.port)}/"
-    request.headers = CaseInsensitiveDict(
-        {
-            "Host": _host(target, exchange.url),
-            "User-Agent": USER_AGENT,
-            "Accept": "*/*",
-            "Accept-Encoding": "identity",
-        }
-    )
-    request.headers.update(check.headers)
-    request.headers["Connection"] = "close"
-    return request
-
-
-@contextmanager
-def _answered(adapter: _Adapter, request: _Request) -> Iterator[Response]:
-    exchange = request.exchange
-    exchange.attempt.enter("request")
-    response: Response | None = None
-    try:
-        response = adapter.send(request, stream=True, timeout=exchange.attempt.timeout)
-        yield response
-    except (RequestException, urllib3.exceptions.HTTPError, http.client.HTTPException, ValueError) as error:
-        raise _cause(error, exchange.attempt) from error
-    except TooMuchReceived:
-        peer = exchange.attempt.peer
-        raise ProbeFailure("protocol", f"{peer} sent more than {MAX_HEADER_BYTES} octets of headers") from None
-    finally:
-        if response is not None:
-            response.close()
-        if exchange.stream is not None:
-            exchange.stream.close()
-
-
-def _cause(error: BaseException, attempt: Attempt) -> Exception:
-    """What was raised below requests and urllib3, which wrap it; a ProbeFailure where the answer was not understood."""
-    if isinstance(error, ValueError) and not isinstance(error, RequestException) and attempt.phase == "request":
-        return error
-    innermost, at = error, _below(error)
-    while at is not None:
-        if isinstance(at, OSError) and not isinstance(at, RequestException):
-            return at
-        if not isinstance(innermost, http.client.HTTPException):
-            innermost = at
-        at = _below(at)
-    return ProbeFailure("protocol", f"bad HTTP from {attempt.peer}: {shown(str(innermost))}")
-
-
-def _below(error: BaseException) -> BaseException | None:
-    """What `error` wraps; urllib3 keeps some as an argument only."""
-    given = (argument for argument in error.args if isinstance(argument, BaseException))
-    return error.__cause__ or error.__context__ or next(given, None)
-
-
-def _judged(response: Response, exchange: _Exchange, check: HttpCheck, accepted: Ranges) -> str:
-    status = response.status_code
+def judge_status(status: int, check: HttpCheck, accepted: Ranges) -> None:
+    """Raises ProbeFailure where `status` is none of those that the check accepts."""
     if not any(first <= status <= last for first, last in accepted):
         raise ProbeFailure("status", f"status {status}, expected {check.expect_status}")
+
+
+def http_work(destinations: Destinations, contexts: Mapping[bool, ssl.SSLContext]) -> Work:
+    """The work of targets of protocol `http` and `https` that follow no redirects.
+
+    It connects to the target's address and sends `host` (else the address) as Host, and `sni`, else the same name, as
+    the TLS server name, which is also what the certificate must be for. The status decides; a body is only waited for
+    where the check expects one. contexts: for checks that verify the server and for those that do not.
+    """
+
+    async def work(target: Target, task: Task) -> str:
+        check, url = target.check.http or NO_SETTINGS, first_url(target)
+        request, accepted = _request(target, url, check), accepted_ranges(check.expect_status)
+        connection = await connect(await destinations.address_of(target, task), url.port, task)
+        try:
+            if url.scheme == "https":
+                connection = await start_tls(connection, contexts[check.tls_verify], server_name(target), task)
+            task.enter("request")
+            await connection.send(request)
+            task.enter("status")
+            return await _answer(connection, check, accepted, task)
+        except BadAnswer as error:
+            raise ProbeFailure("protocol", f"bad HTTP from {task.peer}: {error}") from None
+        finally:
+            connection.close()
+
+    return work
+
+
+async def _answer(connection: Connection, check: HttpCheck, accepted: Ranges, task: Task) -> str:
+    head = await read_head(connection)
+    judge_status(head.status, check, accepted)
     if check.expect_body is not None:
-        _search_body(response, exchange, check.expect_body)
-    return f"status {status}"
+        task.enter("body")
+        await _search(Body(connection, head, has_one=check.method != "HEAD"), check.expect_body)
+    return f"status {head.status}"
 
 
-def _search_body(response: Response, exchange: _Exchange, expected: str) -> None:
-    assert exchange.stream is not None  # noqa: S101 - there is a response
-    exchange.attempt.enter("body")
-    exchange.stream.allowance = 2 * MAX_BODY_BYTES
-    body, wanted = bytearray(), expected.encode()
-    try:
-        while len(body) < MAX_BODY_BYTES:
-            part = response.raw.read1(MAX_BODY_BYTES - len(body), decode_content=False)
-            body += part
-            if wanted in body:
-                return
-            if not part:
-                break
-    except TooMuchReceived:
-        pass
-    raise ProbeFailure("body", f"{shown(expected)} is not in the first {len(body)} octets of the body")
+def _request(target: Target, url: Url, check: HttpCheck) -> bytes:
+    fields = request_fields(target, url)
+    lines = [f"{check.method} {url.target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items())]
+    request = "\r\n".join(lines)
+    if request.count("\n") != len(lines) - 1 or request.count("\r") != len(lines) - 1:
+        raise ProbeFailure("internal", f"check {target.check.id} has a line break in its path or headers")
+    return f"{request}\r\n\r\n".encode("ascii")
 
 
-def _redirected(url: _Url, location: str, target: Target, address: str) -> _Url:
-    """Where `location` leads on the probed address. Raises ProbeFailure where that is another service or no URL."""
-    name = target.host or target.address
-    try:
-        quoted = quote(location.strip().encode("latin-1"), safe=PRINTABLE)
-        base = f"{url.scheme}://{authority(name, url.port)}{url.target}"
-        parts = urlsplit(urljoin(base, quoted))
-        host, port = parts.hostname or "", parts.port
-    except ValueError:
-        raise ProbeFailure("redirect", f"redirects to {shown(location)}, which is no URL") from None
-    if parts.scheme not in DEFAULT_PORTS:
-        raise ProbeFailure("redirect", f"redirects to {shown(location)}, which is neither http nor https")
-    if canonical(host) not in {canonical(name), canonical(target.address), address}:
-        raise ProbeFailure("redirect", f"redirects to {shown(location)}, which is not {name}")
-    query = f"?{parts.query}" if parts.query else ""
-    return _Url(parts.scheme, port or DEFAULT_PORTS[parts.scheme], (parts.path or "/") + query)
+async def _search(body: Body, expected: str) -> None:
+    wanted = expected.encode()
+    found = bytearray()
+    while len(found) < MAX_BODY_OCTETS and body.octets < 2 * MAX_BODY_OCTETS:
+        part = await body.part()
+        if not part:
+            break
+        start = max(0, len(found) - len(wanted) + 1)
+        found += part[: MAX_BODY_OCTETS - len(found)]
+        if found.find(wanted, start) >= 0:
+            return
+    raise ProbeFailure("body", f"{shown(expected)} is not in the first {len(found)} octets of the body")

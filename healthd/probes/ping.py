@@ -1,255 +1,235 @@
-"""The `ping` check: ICMP echo (RFC 792, RFC 4443) for any number of targets in one thread.
+"""The `ping` check: ICMP echo for any number of targets, over one socket for each IP version.
 
-icmplib's own `ping` opens a socket for each call, and a raw socket gets a copy of every reply that reaches the host.
-Here all targets of an IP version share one, and replies are told apart by identifier and sequence number.
+icmplib opens the sockets and words the errors. Its own `ping` opens a socket for each call, of which each gets a copy
+of every reply that reaches the host, and makes three system calls to send a packet; here replies are told apart by
+their numbers, and all that have arrived are read in one go.
 """
 
-import asyncio
+import ipaddress
 import logging
-import random
+import secrets
 import socket
 import struct
-import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any, Final
 
-from icmplib import (
-    AsyncSocket,
-    ICMPError,
-    ICMPLibError,
-    ICMPRequest,
-    ICMPSocketError,
-    ICMPv4Socket,
-    ICMPv6Socket,
-    SocketPermissionError,
-    TimeoutExceeded,
-)
+from icmplib import ICMPError, ICMPReply, ICMPSocketError, ICMPv4Socket, ICMPv6Socket, SocketPermissionError
 
+from healthd.probes import icmp
 from healthd.probes.destination import Destinations
 from healthd.probes.failure import ProbeFailure
-from healthd.probes.result import Attempt, Result
+from healthd.probes.loop import READABLE, Loop, Task, Work
 from pdns_gtm_backend.domain.health_check import PingCheck
 from pdns_gtm_backend.domain.target import Target
 
 MAX_GAP: Final = 0.1
 """Seconds between two packets to a target, at most; all are sent within the first half of the timeout."""
-PAYLOAD: Final = b"pdns-gtm-healthd".ljust(56, b".")
-SEQUENCES: Final = 65_536
+MAX_WAITING: Final = 32_768
+MAX_READ: Final = 512
+"""Packets read before others on the loop have their turn."""
+MAX_PACKET: Final = 2_048
 RECEIVE_BUFFER: Final = 4 * 1024 * 1024
 SO_RCVBUFFORCE: Final = 33
 FILTERS: Final = {4: (255, 1, 1), 6: (socket.IPPROTO_ICMPV6, 1, 8)}
 """By IP version: level and name of the option that drops ICMP types (linux/icmp.h, RFC 3542 section 3.2), its words."""
-WANTED: Final = {4: (0, 3, 11), 6: (129, 1, 3)}
-"""By IP version: the types of echo reply, destination unreachable and time exceeded."""
+NO_SETTINGS: Final = PingCheck()
 NO_SOCKET: Final = (
     "the prober may not open an ICMP socket: give it CAP_NET_RAW, or let its group use ping sockets "
     "(sysctl net.ipv4.ping_group_range)"
 )
 
 log = logging.getLogger(__name__)
-Done = Callable[[Result], None]
-Packet = tuple[int, int]
-"""Identifier and sequence number."""
 
 
-@dataclass(slots=True)
 class _Echoes:
-    """The packets of one ping. waiting: when each without an answer was sent. trips: seconds of those with one."""
+    """The packets of one ping to `address`. waiting: when each without an answer was sent. trips: seconds of those
+    with one. complaint: what a router says of one."""
 
-    waiting: dict[Packet, float] = field(default_factory=dict)
-    trips: list[float] = field(default_factory=list)
-    complaint: str = ""
-    failure: Exception | None = None
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    __slots__ = ("_awaited", "_task", "address", "complaint", "failure", "trips", "waiting")
 
-    def settle(self, packet: Packet, complaint: str) -> None:
+    def __init__(self, task: Task, address: str) -> None:
+        self._task = task
+        self._awaited = False
+        self.address = address
+        self.waiting: dict[icmp.Packet, float] = {}
+        self.trips: list[float] = []
+        self.complaint = ""
+        self.failure: ProbeFailure | None = None
+
+    def settle(self, packet: icmp.Packet, complaint: str) -> None:
         sent = self.waiting.pop(packet)
         if complaint:
             self.complaint = complaint
         else:
             self.trips.append(time.monotonic() - sent)
-        if not self.waiting:
-            self.settled.set()
+        if self._awaited and not self.waiting:
+            self._task.wake()
 
-    def fail(self, failure: Exception) -> None:
+    def fail(self, failure: ProbeFailure) -> None:
         self.failure = failure
-        self.settled.set()
+        if self._awaited:
+            self._task.wake()
 
-    async def wait(self, attempt: Attempt) -> None:
-        """Return when every packet is answered, or at the deadline. Raises what made waiting pointless."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(attempt.remaining()):
-                while self.waiting and self.failure is None:
-                    self.settled.clear()
-                    await self.settled.wait()
+    async def answered(self) -> None:
+        """Return when every packet is answered. Raises what makes waiting pointless."""
+        self._awaited = True
+        if self.waiting and self.failure is None:
+            await self._task.asleep()
         if self.failure is not None:
             raise self.failure
 
 
 class _Channel:
-    """The ICMP socket of an IP version, with a task that reads it. Raises ProbeFailure where none may be opened."""
+    """The ICMP socket of an IP version. Raises ProbeFailure where none may be opened, and OSError."""
 
-    def __init__(self, version: int) -> None:
+    def __init__(self, loop: Loop, version: icmp.Version) -> None:
+        self._loop = loop
         self._version = version
-        self._socket = AsyncSocket(_open_socket(version))
-        self._echoes: dict[Packet, _Echoes] = {}
-        self._next = random.randrange(SEQUENCES) * SEQUENCES  # noqa: S311 - only to differ from other programs
-        self._reader = asyncio.ensure_future(self._read())
+        self._opened, self._raw = _open(version)
+        self._socket: socket.socket = self._opened.sock
+        self._identifier = None if self._raw else self._socket.getsockname()[1]
+        self._echoes: dict[icmp.Packet, _Echoes] = {}
+        self.alive = True
+        loop.watch(self._socket.fileno(), READABLE, self._read)
+        loop.endings.append(self.close)
 
-    @property
-    def alive(self) -> bool:
-        return not self._reader.done()
-
-    def send(self, address: str, echoes: _Echoes) -> None:
+    def send(self, echoes: _Echoes) -> None:
         """Send one packet. Raises OSError, or ProbeFailure where too many wait for an answer."""
-        if len(self._echoes) >= SEQUENCES:
-            raise ProbeFailure("internal", f"{SEQUENCES} pings wait for an answer")
-        identifier, sequence = divmod(self._next, SEQUENCES)
-        self._next = (self._next + 1) % (SEQUENCES * SEQUENCES)
-        request = ICMPRequest(destination=address, id=identifier, sequence=sequence, payload=PAYLOAD)
+        if echoes.failure is not None:
+            raise echoes.failure
+        if len(self._echoes) >= MAX_WAITING:
+            raise ProbeFailure("internal", f"{MAX_WAITING} pings wait for an answer")
+        packet = self._unused()
         sent = time.monotonic()
-        try:
-            self._socket.send(request)
-        except ICMPSocketError as error:
-            raise error.__context__ or ProbeFailure("internal", f"the prober's ICMP socket failed: {error}") from None
-        packet = (request.id, sequence)  # of an unprivileged socket the kernel chooses the identifier
+        self._socket.sendto(icmp.echo_request(self._version, packet), (echoes.address, 0))
         echoes.waiting[packet] = sent
         self._echoes[packet] = echoes
+
+    def _unused(self) -> icmp.Packet:
+        """Numbers that nobody waits for and nobody can guess, lest one target answer for another."""
+        while True:
+            identifier, sequence = divmod(secrets.randbits(32), icmp.MAX_NUMBER + 1)
+            packet = (identifier if self._identifier is None else self._identifier, sequence)
+            if packet not in self._echoes:
+                return packet
 
     def forget(self, echoes: _Echoes) -> None:
         for packet in echoes.waiting:
             self._echoes.pop(packet, None)
 
-    async def _read(self) -> None:
-        try:
-            while True:
-                # icmplib measures this timeout by the wall clock, which may jump: it only has to be long.
-                with suppress(TimeoutExceeded):
-                    self._settle(await self._socket.receive(None, 3600))
-        except ICMPLibError as error:
-            log.error("the ICMP socket for IPv%d failed, the next ping opens another: %s", self._version, error)
-            for echoes in self._echoes.values():
-                echoes.fail(ProbeFailure("internal", f"the prober's ICMP socket failed: {error}"))
-        finally:
-            self._socket.close()
+    def close(self) -> None:
+        self.alive = False
+        self._loop.endings.remove(self.close)
+        self._loop.forget(self._socket.fileno())
+        self._opened.close()
 
-    def _settle(self, reply: Any) -> None:
-        packet = (reply.id, reply.sequence)
-        echoes = self._echoes.get(packet) if reply.type in WANTED[self._version] else None
-        if echoes is None:
+    def _read(self, _events: int) -> None:
+        for _ in range(MAX_READ):
+            try:
+                data, source = self._socket.recvfrom(MAX_PACKET)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                self._fail(error)
+                return
+            message = icmp.parse(self._version, data, with_ip_header=self._raw and self._version == 4)
+            if message is not None:
+                self._settle(message, source[0])
+
+    def _settle(self, message: icmp.Message, source: str) -> None:
+        echoes = self._echoes.get(message.packet)
+        reply = message.type == icmp.ECHO_REPLY[self._version]
+        if echoes is None or (reply and source != echoes.address.partition("%")[0]):
             return
-        del self._echoes[packet]
-        try:
-            reply.raise_for_status()
-        except ICMPError as error:
-            echoes.settle(packet, str(error).lower())
-        else:
-            echoes.settle(packet, "")
+        del self._echoes[message.packet]
+        echoes.settle(message.packet, "" if reply else _worded(self._version, message, source))
+
+    def _fail(self, error: OSError) -> None:
+        log.error("the ICMP socket for IPv%d failed, the next ping opens another: %s", self._version, error)
+        self.close()
+        for echoes in set(self._echoes.values()):
+            echoes.fail(ProbeFailure("internal", f"the prober's ICMP socket failed: {error}"))
 
 
-def _open_socket(version: int) -> Any:
-    make = ICMPv4Socket if version == 4 else ICMPv6Socket
-    for privileged in (True, False):
+def _worded(version: icmp.Version, message: icmp.Message, source: str) -> str:
+    """What an error says. Raises nothing."""
+    identifier, sequence = message.packet
+    try:
+        ICMPReply(source, version, identifier, sequence, message.type, message.code, 0, 0).raise_for_status()
+    except ICMPError as error:
+        return str(error).lower()
+    return f"icmp type {message.type}, code {message.code}"
+
+
+def _open(version: icmp.Version) -> tuple[Any, bool]:
+    """The socket, and whether it is a raw one."""
+    make: Callable[..., Any] = ICMPv4Socket if version == 4 else ICMPv6Socket
+    for raw in (True, False):
         try:
-            opened = make(privileged=privileged)
+            opened = make(privileged=raw)
         except SocketPermissionError:
             continue
         except ICMPSocketError as error:
             raise error.__context__ or error from None
-        if privileged:
+        opened.blocking = False
+        if raw:
             level, option, words = FILTERS[version]
-            wanted = sum(1 << kind for kind in WANTED[version])
+            wanted = sum(1 << kinds[version] for kinds in (icmp.ECHO_REPLY, icmp.UNREACHABLE, icmp.TIME_EXCEEDED))
             dropped = [~(wanted >> 32 * word) & 0xFFFF_FFFF for word in range(words)]
             opened.sock.setsockopt(level, option, struct.pack(f"{words}I", *dropped))
+        else:
+            opened.sock.bind(("", 0))
         with suppress(PermissionError):
             opened.sock.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
-        return opened
+        return opened, raw
     raise ProbeFailure("internal", NO_SOCKET)
 
 
-class PingEngine:
-    """Pings in a thread of its own, started with the first one; `submit` is a Submit.
+def ping_work(destinations: Destinations, loop: Loop) -> Work:
+    """The work of targets of protocol `ping`, all on `loop`.
 
     The socket is raw where the process may open one (CAP_NET_RAW), else a ping socket (net.ipv4.ping_group_range);
     with a ping socket what routers answer is not seen, so that `unreachable` shows as `loss`.
     """
+    channels: dict[icmp.Version, _Channel] = {}
 
-    def __init__(self, destinations: Destinations) -> None:
-        self._destinations = destinations
-        self._channels: dict[int, _Channel] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.new_event_loop()
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+    def channel(version: icmp.Version) -> _Channel:
+        opened = channels.get(version)
+        if opened is None or not opened.alive:
+            opened = channels[version] = _Channel(loop, version)
+        return opened
 
-    def submit(self, target: Target, done: Done) -> None:
-        """Start pinging. Raises RuntimeError once the engine is closed."""
-        with self._lock:
-            self._loop.call_soon_threadsafe(self._start, target, done)
-            if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="ping", daemon=True)
-                self._thread.start()
-
-    def close(self, timeout: float = 5.0) -> None:
-        """Stop within `timeout` seconds; pings under way are given up without a result."""
-        with self._lock:
-            if self._loop.is_closed():
-                return
-            if self._thread is None:
-                self._loop.close()
-                return
-            self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout)
-
-    def _run(self) -> None:
-        asyncio.set_event_loop(self._loop)
-        self._loop.run_forever()
-        tasks = asyncio.all_tasks(self._loop)
-        for task in tasks:
-            task.cancel()
-        self._loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
-        self._loop.close()
-
-    def _start(self, target: Target, done: Done) -> None:
-        task = self._loop.create_task(self._probe(target, done))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-    async def _probe(self, target: Target, done: Done) -> None:
-        attempt = Attempt(target.check.timeout, target.address)
+    async def work(target: Target, task: Task) -> str:
+        address = await destinations.address_of(target, task)
+        version = 6 if ":" in address else 4
+        # Replies come from the address in its shortest form.
+        task.peer = address = str(ipaddress.ip_address(address)) if version == 6 else address
+        task.enter("request")
+        check = target.check.ping or NO_SETTINGS
+        used = channel(version)
+        echoes = _Echoes(task, address)
         try:
-            result = attempt.success(await self._ping(target, attempt))
-        except Exception as error:  # noqa: BLE001 - every ping has a result
-            result = attempt.failure(error)
-        done(result)
-
-    async def _ping(self, target: Target, attempt: Attempt) -> str:
-        address = attempt.peer = await self._destinations.address_async(target, attempt)
-        attempt.enter("request")
-        check = target.check.ping or PingCheck()
-        channel = self._channel(6 if ":" in address else 4)
-        echoes = _Echoes()
-        try:
-            gap = min(MAX_GAP, attempt.timeout / 2 / check.count)
-            first = time.monotonic()
-            for index in range(check.count):
-                if index:
-                    await asyncio.sleep(first + index * gap - time.monotonic())
-                channel.send(address, echoes)
-            attempt.enter("status")
-            await echoes.wait(attempt)
+            await _send(used, echoes, check, task)
+            task.enter("status")
+            await echoes.answered()
+        except TimeoutError:
+            pass
         finally:
-            channel.forget(echoes)
+            used.forget(echoes)
         return _judged(address, check, echoes)
 
-    def _channel(self, version: int) -> _Channel:
-        channel = self._channels.get(version)
-        if channel is None or not channel.alive:
-            channel = self._channels[version] = _Channel(version)
-        return channel
+    return work
+
+
+async def _send(channel: _Channel, echoes: _Echoes, check: PingCheck, task: Task) -> None:
+    gap = min(MAX_GAP, task.timeout / 2 / check.count)
+    first = time.monotonic()
+    for index in range(check.count):
+        if index:
+            await task.sleep_until(first + index * gap)
+        channel.send(echoes)
 
 
 def _judged(address: str, check: PingCheck, echoes: _Echoes) -> str:

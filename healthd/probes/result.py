@@ -4,12 +4,13 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from healthd.probes.failure import Reason, explain
 from pdns_gtm_backend.domain.target import Target
 
-Phase = Literal["resolve", "connect", "tls", "request", "status", "body"]
+Phase = Literal["resolve", "connect", "tls", "request", "status", "body", "answer"]
+INCONCLUSIVE: Final[frozenset[Reason | None]] = frozenset({"internal", "unreported"})
 
 log = logging.getLogger(__name__)
 
@@ -31,14 +32,15 @@ class Result:
 
     @property
     def conclusive(self) -> bool:
-        """Does this say anything about the target? An `internal` failure is the prober's own."""
-        return self.reason != "internal"
+        """Does this say anything about the target? `internal` is the prober's own failure, `unreported` nobody's."""
+        return self.reason not in INCONCLUSIVE
 
 
 Probe = Callable[[Target], Result]
 """Probes a target in the calling thread and ends within the check's timeout; never raises."""
-Submit = Callable[[Target, Callable[[Result], None]], None]
-"""Starts a probe and returns at once; the callback gets the result, once, in the engine's thread, and must be short."""
+Done = Callable[[Result], None]
+Submit = Callable[[Target, Done], None]
+"""Starts a probe and returns at once; `done` gets the result, once, in a thread of the engine, and must be short."""
 
 
 class Attempt:

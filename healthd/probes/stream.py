@@ -1,4 +1,4 @@
-"""TCP and TLS connections that end at a probe's deadline, whatever the other side does.
+"""Blocking TCP and TLS connections that end at a probe's deadline, whatever the other side does.
 
 A socket's own timeout starts anew with every byte that arrives. These sockets set it to what is left of the deadline
 before each operation, so that no peer, however slow, keeps a probe for longer, and count what they receive.
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from certifi import where
 
+from healthd.probes.destination import authority
 from healthd.probes.result import Attempt
 
 if TYPE_CHECKING:
@@ -56,12 +57,6 @@ class TlsStream(_Bounded, ssl.SSLSocket):
     """A TLS session on a connected socket."""
 
 
-def authority(address: str, port: int | None) -> str:
-    """`address:port` with IPv6 addresses in brackets (RFC 3986 section 3.2)."""
-    host = f"[{address}]" if ":" in address else address
-    return host if port is None else f"{host}:{port}"
-
-
 def connect(address: str, port: int, attempt: Attempt) -> Stream:
     """Connect once. Raises OSError; TimeoutError at the deadline."""
     attempt.enter("connect")
@@ -102,7 +97,7 @@ def start_tls(stream: Stream, context: ssl.SSLContext, server_name: str, attempt
 
 
 def client_context(*, verify: bool, ca_file: str | None = None) -> ssl.SSLContext:
-    """A context for `start_tls`, to be made once: loading the certificate authorities costs 15 ms.
+    """A context for every probe, to be made once: loading the certificate authorities costs 15 ms.
 
     verify: check the chain and the name. ca_file: PEM file of authorities in place of the system's.
     Raises OSError where it cannot be read.
@@ -114,6 +109,7 @@ def client_context(*, verify: bool, ca_file: str | None = None) -> ssl.SSLContex
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
+    context.options |= ssl.OP_NO_RENEGOTIATION
     context.sslsocket_class = TlsStream
     return context
 

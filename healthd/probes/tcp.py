@@ -1,21 +1,21 @@
 """The `tcp` check: a connection within the timeout. Nothing is sent."""
 
+from healthd.probes.connection import connect
 from healthd.probes.destination import Destinations
 from healthd.probes.failure import ProbeFailure
-from healthd.probes.result import Attempt, Probe, probing
-from healthd.probes.stream import connect
+from healthd.probes.loop import Task, Work
 from pdns_gtm_backend.domain.target import Target
 
 
-def tcp_probe(destinations: Destinations) -> Probe:
-    """A Probe for targets of protocol `tcp`."""
+def tcp_work(destinations: Destinations) -> Work:
+    """The work of targets of protocol `tcp`."""
 
-    def work(target: Target, attempt: Attempt) -> str:
-        address = destinations.address(target, attempt)
+    async def work(target: Target, task: Task) -> str:
+        address = await destinations.address_of(target, task)
         port = target.check.effective_port
         if port is None:
             raise ProbeFailure("internal", f"check {target.check.id} has no port")
-        connect(address, port, attempt).close()
-        return f"connected to {attempt.peer}"
+        (await connect(address, port, task)).close()
+        return f"connected to {task.peer}"
 
-    return probing(work)
+    return work

@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from pdns_gtm_backend.admin import (
     auth,
     configuration,
+    drills,
     health,
     insight,
     instances,
@@ -48,6 +49,7 @@ def create_app(services: Services) -> Flask:
         tokens.blueprint,
         insight.blueprint,
         configuration.blueprint,
+        drills.blueprint,
     ):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(health.blueprint)

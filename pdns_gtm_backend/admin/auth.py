@@ -29,6 +29,12 @@ def needs(role: Role) -> Callable[[View], View]:
     return mark
 
 
+def public(view: View) -> View:
+    """Mark a view: it needs no token."""
+    view.public = True  # type: ignore[attr-defined]
+    return view
+
+
 def operator() -> Operator:
     """The operator that asks."""
     found: Operator = g.operator
@@ -49,12 +55,15 @@ def register(app: Flask) -> None:
 def _check() -> None:
     if not (request.path == PREFIX or request.path.startswith(PREFIX + "/")) or request.method == "OPTIONS":
         return
+    if request.endpoint is not None and getattr(current_app.view_functions[request.endpoint], "public", False):
+        return
     held = services()
     snapshot = held.writer.reading().snapshot
     actor = authenticate(snapshot, _bearer(), request.remote_addr or "", datetime.now(UTC))
     if actor is None:
         detail = "the token is not valid: it is unknown, was deleted or has expired"
-        raise Problem("unauthenticated", detail, {"WWW-Authenticate": CHALLENGE + ', error="invalid_token"'})
+        raise _failure(detail, CHALLENGE + ', error="invalid_token"')
+    held.token_uses.note(actor.id)
     g.operator = held.operator(actor)
     needed = _needed_role()
     if needed is not None:
@@ -74,8 +83,17 @@ def _bearer() -> str:
     scheme, _, token = header.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         detail = "send a token: 'Authorization: Bearer gtm_...' (the first one is in $GTM_VAR/admin-token)"
-        raise Problem("unauthenticated", detail, {"WWW-Authenticate": CHALLENGE})
+        raise _failure(detail, CHALLENGE)
     return token.strip()
+
+
+def _failure(detail: str, challenge: str) -> Problem:
+    """What a client without a valid token is told; one that fails often has to wait first."""
+    seconds = services().failures.fail(request.remote_addr or "")
+    if seconds:
+        detail = f"{detail}; and too many requests from {request.remote_addr} were without a valid token"
+        return Problem("too-many-failures", detail, {"Retry-After": str(seconds)})
+    return Problem("unauthenticated", detail, {"WWW-Authenticate": challenge})
 
 
 def _needed_role() -> Role | None:

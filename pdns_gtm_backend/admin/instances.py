@@ -6,7 +6,8 @@ from flask import Blueprint, Response
 
 from pdns_gtm_backend.admin.auth import needs, operator
 from pdns_gtm_backend.admin.reading import flag, json_body, parameters
-from pdns_gtm_backend.admin.writing import answer, data_of
+from pdns_gtm_backend.admin.writing import answer, data_of, written
+from pdns_gtm_backend.operations.documents import copy_instance
 from pdns_gtm_backend.operations.instance_status import policy_statuses, served_instance, status_of_instance
 from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.operations.overrides import preview_data
@@ -20,6 +21,14 @@ def status(identifier: str) -> Response:
     """Both statuses, and what they come from."""
     parameters()
     return answer(data_of(status_of_instance(operator(), identifier)))
+
+
+@blueprint.post("/instances/<identifier>/copy")
+def copy(identifier: str) -> Response:
+    """Make an instance like this one, under another name."""
+    dry_run = flag(parameters("dry_run"), "dry_run")
+    outcome = copy_instance(operator(), identifier, json_body(), dry_run=dry_run)
+    return written(outcome, ("instances", outcome.value.id))
 
 
 @blueprint.post("/instances/<identifier>/policies/<policy>/switch")

@@ -66,6 +66,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "unsupported-media-type": Kind(415, "The type of the request body is not supported"),
     "invalid": Kind(422, "The document breaks rules"),
     "precondition-required": Kind(428, "The request must say which version it changes"),
+    "too-many-failures": Kind(429, "Too many requests without a valid token"),
     "internal": Kind(500, "The server failed"),
     "unavailable": Kind(503, "The store cannot be used now"),
     "foreign-store": Kind(503, "The store is not the one that this server knows"),

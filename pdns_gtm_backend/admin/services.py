@@ -5,20 +5,24 @@ import threading
 import time
 from typing import Final
 
+from pdns_gtm_backend.admin.failure_limit import FailureLimit
 from pdns_gtm_backend.geo.database import Capabilities
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.operations.errors import OperationError
-from pdns_gtm_backend.operations.operator import SYSTEM, Actor, Operator, Rules, Writer
+from pdns_gtm_backend.operations.operator import SYSTEM, Actor, Operator, Quotas, Rules, Writer
 from pdns_gtm_backend.operations.startup import ensure_access_zone, ensure_token
+from pdns_gtm_backend.operations.token_uses import TokenUses
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.follower import Follower
+from pdns_gtm_backend.store.repository import Repository
 
 log = logging.getLogger(__name__)
 
 SNAPSHOT: Final = ("snapshot", "admin.snapshot")
 RETRY_SECONDS: Final = 0.5
 REFRESH_SECONDS: Final = 5.0
+BULK_SECONDS: Final = 30.0
 
 
 class Services:
@@ -30,18 +34,27 @@ class Services:
 
     def __init__(self, settings: Settings, locator: Locator | None = None) -> None:
         self.settings = settings
-        self.follower = Follower(connect(settings.store_url), settings.var.joinpath(*SNAPSHOT))
+        path, replicas = settings.var.joinpath(*SNAPSHOT), settings.write_replicas
+        self.follower = Follower(connect(settings.store_url), path, write_replicas=replicas)
         self.locator = locator or Locator(settings.geo_database, settings.geo_asn_database)
         self.preparing = "not started"
-        self.writer = Writer(self.follower)
-        self._rules = Rules(settings.access_zone, settings.allow_private_targets)
+        self.writer = Writer(self.follower, Repository(connect(settings.store_url, timeout=BULK_SECONDS), replicas))
+        quotas = Quotas(
+            settings.quota_instances,
+            settings.quota_pools_per_instance,
+            settings.quota_addresses_per_pool,
+            settings.shortest_interval,
+        )
+        self.rules = Rules(settings.access_zone, settings.allow_private_targets, quotas)
+        self.failures = FailureLimit(time.monotonic)
+        self.token_uses = TokenUses(self.writer, time.time)
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._prepare, name="prepare", daemon=True)
         self._refreshed = time.monotonic()
 
     def operator(self, actor: Actor) -> Operator:
         """An actor at this store."""
-        return Operator(self.writer, self._rules, actor, self._capabilities)
+        return Operator(self.writer, self.rules, actor, self._capabilities)
 
     def start(self) -> None:
         """Follow the store, and make sure of the access zone and the first token as soon as it can be written."""
@@ -52,6 +65,7 @@ class Services:
         """Stop following and save the snapshot."""
         self._stopping.set()
         self._thread.join(timeout=3)
+        self.token_uses.write()
         self.follower.stop()
 
     def wait_until_prepared(self, timeout: float) -> bool:

@@ -4,12 +4,12 @@ from typing import Any, Final
 
 import click
 
+from pdns_gtm_backend.cli.changes import change_lines
 from pdns_gtm_backend.cli.client import path_of
 from pdns_gtm_backend.cli.fields import field_options, given
 from pdns_gtm_backend.cli.nouns import changed_meanwhile, only_given, option_place
 from pdns_gtm_backend.cli.pools import POOL
 from pdns_gtm_backend.cli.problems import placing
-from pdns_gtm_backend.cli.changes import change_lines
 from pdns_gtm_backend.cli.session import Group, Session, dry_run, in_session, yes
 from pdns_gtm_backend.cli.status_text import ADDRESS_COLUMNS
 from pdns_gtm_backend.domain.pool import Address
@@ -70,7 +70,10 @@ def set_address(session: Session, pool: str, address: str, dry_run: bool, **para
         answer = session.client.send("PATCH", path, fields, match=held.etag, parameters={"dry_run": dry_run}).data
     session.warn(answer)
     after = {name: value for name, value in answer.items() if name in held.data}
-    session.say(f"{called}: " + ("is so already" if after == held.data else "would be changed (dry run)" if dry_run else "changed"))
+    session.say(
+        f"{called}: "
+        + ("is so already" if after == held.data else "would be changed (dry run)" if dry_run else "changed")
+    )
     change = {"action": "update", "kind": "address", "id": after["address"], "before": held.data, "after": after}
     session.show(answer, lambda: "" if after == held.data else "\n".join(change_lines(change, session.painted)))
 

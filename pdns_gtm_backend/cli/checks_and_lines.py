@@ -61,8 +61,10 @@ LINE: Final = Noun(
         Column("NAME", lambda line: line.get("name")),
         Column(
             "MEMBERS",
-            lambda line: ",".join(line["members"][:SHOWN_MEMBERS])
-            + (f" +{len(line['members']) - SHOWN_MEMBERS}" if len(line["members"]) > SHOWN_MEMBERS else ""),
+            lambda line: (
+                ",".join(line["members"][:SHOWN_MEMBERS])
+                + (f" +{len(line['members']) - SHOWN_MEMBERS}" if len(line["members"]) > SHOWN_MEMBERS else "")
+            ),
         ),
     ),
 )

@@ -100,9 +100,7 @@ def read_configuration(paths: Iterable[str]) -> Configuration:
     return Configuration(merged, origins)
 
 
-def _take(
-    origin: Origin, document: Any, merged: dict[str, Any], origins: dict[str, list[Origin]]
-) -> Iterator[_Fault]:
+def _take(origin: Origin, document: Any, merged: dict[str, Any], origins: dict[str, list[Origin]]) -> Iterator[_Fault]:
     """Add what a document holds to `merged`."""
     if document is None:
         return
@@ -155,7 +153,10 @@ def _twins(merged: Mapping[str, Any], origins: Mapping[str, Sequence[Origin]]) -
 def _told(faults: Sequence[_Fault]) -> Sequence[Fault]:
     lines = _lines([fault.origin for fault in faults])
     return [
-        Fault(f"{lines[fault.origin]}: {fault.origin.pointer}" if fault.origin.pointer else lines[fault.origin], fault.detail)
+        Fault(
+            f"{lines[fault.origin]}: {fault.origin.pointer}" if fault.origin.pointer else lines[fault.origin],
+            fault.detail,
+        )
         for fault in faults
     ]
 

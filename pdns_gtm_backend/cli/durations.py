@@ -1,9 +1,8 @@
 """Spans of time as they are typed, and the moments that they end at."""
 
 import re
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import click
 
@@ -13,8 +12,6 @@ SECONDS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 PARTS: Final = re.compile(r"([0-9]{1,9})([smhdw])", re.ASCII)
 FORM: Final = "like 90s, 30m, 2h, 1h30m, 7d or 2w"
 LONGEST: Final = timedelta(days=36_500)
-
-Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
 
 def parse_span(text: str) -> timedelta:
@@ -26,29 +23,6 @@ def parse_span(text: str) -> timedelta:
     if not timedelta() < span <= LONGEST:
         raise ValueError(f"{text!r} is not allowed: must be from 1s to 100 years")
     return span
-
-
-class Span(click.ParamType):
-    """A span of time."""
-
-    name = "SPAN"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, timedelta):
-            return value
-        try:
-            return parse_span(value)
-        except ValueError as error:
-            self.fail(str(error), param, ctx)
-
-
-SPAN: Final = Span()
-
-
-def ending(command: Decorated) -> Decorated:
-    """Add `--for` and `--until` to a command whose effect may end by itself."""
-    until = click.option("--until", metavar="TIME", help="It undoes itself then: 2030-01-31T12:00:00Z.")(command)
-    return click.option("--for", "span", type=SPAN, help=f"It undoes itself after that: {FORM}.")(until)
 
 
 def end(span: timedelta | None, until: str | None, now: datetime | None = None) -> str | None:

@@ -38,18 +38,19 @@ class Fault:
 
 
 class Failure(click.ClickException):
-    """Ends a command. faults: each thing that is wrong. hint: what to do about it."""
+    """Ends a command. said: what is told first. faults: each thing that is wrong. hint: what to do about it."""
 
     def __init__(self, message: str, exit_code: int = FAILURE, faults: Sequence[Fault] = (), hint: str = "") -> None:
         super().__init__(message)
-        self.exit_code = exit_code
+        self.said = message
+        self.exit_code = exit_code  # type: ignore[misc]
         self.faults = tuple(faults)
         self.hint = hint
 
     def lines(self) -> Sequence[str]:
         """What is told, line by line."""
         listed = (f"  {fault.place}: {fault.detail}" if fault.place else f"  {fault.detail}" for fault in self.faults)
-        return [f"gtmctl: {self.message}", *listed, *([f"  {self.hint}"] if self.hint else [])]
+        return [f"gtmctl: {self.said}", *listed, *([f"  {self.hint}"] if self.hint else [])]
 
     def show(self, file: IO[Any] | None = None) -> None:
         """Tell it on stderr."""

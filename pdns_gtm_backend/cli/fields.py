@@ -10,68 +10,18 @@ from typing import Annotated, Any, Final, Literal, TypeVar, Union, get_args, get
 
 import click
 
+from pdns_gtm_backend.cli.parameter_types import NONE, NULL, PAIR, NumberOrText, OrNone, ParamType
+
 PREFIX: Final = "field__"
 JOINT: Final = "__"
-NONE: Final = "none"
-
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
-
-
-class _Null:
-    """Stands for JSON's null among parameters, where None is one that was not given."""
-
-
-NULL: Final = _Null()
-
-
-class OrNone(click.ParamType):
-    """A value of another type, or the word `none` for null."""
-
-    def __init__(self, held: click.ParamType) -> None:
-        self.name = held.name
-        self._held = held
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        return NULL if value == NONE or value is NULL else self._held.convert(value, param, ctx)
-
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
-        held = self._held.get_metavar(param, ctx)
-        return f"{held}|{NONE}" if held else f"{self.name.upper()}|{NONE}"
-
-
-class NumberOrText(click.ParamType):
-    """A whole number where it is one, else text."""
-
-    name = "text"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:  # noqa: ARG002
-        return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
-
-
-class Pair(click.ParamType):
-    """`key=value`; `key-` takes the key out."""
-
-    name = "KEY=VALUE"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        if isinstance(value, tuple):
-            return value
-        key, equals, text = value.partition("=")
-        if equals and key:
-            return key, text
-        if not equals and len(value) > 1 and value.endswith("-"):
-            return value[:-1], None
-        self.fail(f"{value!r} is not of the form key=value (or key- to take it out)", param, ctx)
-
-
-PAIR: Final = Pair()
 
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
     """What an option takes for a field. many: it may be given several times."""
 
-    type: click.ParamType
+    type: ParamType
     many: bool = False
     flag: bool = False
 
@@ -182,12 +132,12 @@ def _shape(plain: Any, nullable: bool) -> _Shape | None:
     return _Shape(OrNone(held) if nullable else held)
 
 
-def _scalar(plain: Any) -> click.ParamType | None:
+def _scalar(plain: Any) -> ParamType | None:
     if get_origin(plain) is Literal:
         return click.Choice([str(value) for value in get_args(plain)])
     if plain == frozenset({int, str}):
         return NumberOrText()
-    simple: Mapping[Any, click.ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
+    simple: Mapping[Any, ParamType] = {int: click.INT, float: click.FLOAT, str: click.STRING}
     return simple.get(plain) if isinstance(plain, type) else None
 
 

@@ -46,7 +46,9 @@ INSTANCE: Final = Noun(
         Column("TTL", lambda i: i.get("ttl")),
         Column("ENABLED", lambda i: i.get("enabled")),
         Column("POLICIES", lambda i: [policy["name"] for policy in i.get("policies", ())]),
-        Column("POOLS", lambda i: sorted({m["pool"] for p in i["policies"] for s in p["pool_sets"] for m in s["pools"]})),
+        Column(
+            "POOLS", lambda i: sorted({m["pool"] for p in i["policies"] for s in p["pool_sets"] for m in s["pools"]})
+        ),
     ),
     filters={
         "name": "With this name.",

@@ -190,7 +190,7 @@ def changed_meanwhile(called: str) -> Iterator[None]:
         yield
     except Refused as refused:
         if refused.kind == "precondition-failed":
-            refused.message = f"{called} was changed by somebody else after it was read here: nothing was written"
+            refused.said = f"{called} was changed by somebody else after it was read here: nothing was written"
         raise
 
 

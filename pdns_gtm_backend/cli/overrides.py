@@ -7,14 +7,14 @@ from typing import Any, Final, get_args
 import click
 
 from pdns_gtm_backend.cli.client import ANY_VERSION, path_of
-from pdns_gtm_backend.cli.durations import end, ending
+from pdns_gtm_backend.cli.durations import end
 from pdns_gtm_backend.cli.failures import NOT_FOUND, Failure
 from pdns_gtm_backend.cli.instances import INSTANCE, resolve
 from pdns_gtm_backend.cli.nouns import Noun, option_place
 from pdns_gtm_backend.cli.pools import POOL
 from pdns_gtm_backend.cli.printing import table
 from pdns_gtm_backend.cli.problems import placing
-from pdns_gtm_backend.cli.session import Command, Session, dry_run, force, in_session
+from pdns_gtm_backend.cli.session import Command, Session, dry_run, ending, force, in_session
 from pdns_gtm_backend.cli.status_text import OVERRIDE_COLUMNS, PREVIEW_COLUMNS, selected
 from pdns_gtm_backend.cli.verbs import noun_group
 from pdns_gtm_backend.domain.override import Effect, Override

@@ -50,6 +50,7 @@ def sets_text(pool_sets: Sequence[Mapping[str, Any]]) -> str:
 
 def _set_text(pool_set: Mapping[str, Any]) -> str:
     members = [
-        member["pool"] + ("" if member.get("weight", 1) == 1 else f"={member['weight']}") for member in pool_set["pools"]
+        member["pool"] + ("" if member.get("weight", 1) == 1 else f"={member['weight']}")
+        for member in pool_set["pools"]
     ]
     return (f"{pool_set['name']}:" if pool_set.get("name") else "") + ",".join(members)

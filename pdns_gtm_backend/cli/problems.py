@@ -44,7 +44,7 @@ class Refused(Failure):
 
     def placed(self, place: Place) -> "Refused":
         """The same with the places of its faults as `place` names them."""
-        self.faults = _faults(self.body, place)
+        self.faults = tuple(_faults(self.body, place))
         return self
 
 
@@ -93,7 +93,9 @@ def _faults(body: Mapping[str, Any], place: Place) -> Sequence[Fault]:
         pointer = error.get("pointer")
         where = place(str(pointer)) if isinstance(pointer, str) else str(error.get("parameter", ""))
         found.append(Fault(where, str(error.get("detail", ""))))
-    found += [Fault(f"{user.get('kind')}", f"{user.get('name')} ({user.get('id')})") for user in _listed(body.get("users"))]
+    found += [
+        Fault(f"{user.get('kind')}", f"{user.get('name')} ({user.get('id')})") for user in _listed(body.get("users"))
+    ]
     known = {"type", "title", "status", "detail", "instance", "errors", "users", "preview"}
     found += [Fault(str(name), brief(value)) for name, value in body.items() if name not in known]
     return found

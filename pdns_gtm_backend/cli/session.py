@@ -4,19 +4,24 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import click
 
 from pdns_gtm_backend.cli.client import Client
+from pdns_gtm_backend.cli.durations import FORM
 from pdns_gtm_backend.cli.failures import USAGE, Failure
+from pdns_gtm_backend.cli.parameter_types import SPAN
 from pdns_gtm_backend.cli.printing import FORMATS, Column, as_json, paint, printable, table, wants_colour
 from pdns_gtm_backend.cli.target import Given, find_target
+from pdns_gtm_backend.cli.yaml_text import dump
 
 DEFAULT_SECONDS: Final = 30.0
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+Result = TypeVar("Result")
 
 
 @dataclass(slots=True)
@@ -61,8 +66,6 @@ class Session:
         if self.output == "json":
             click.echo(as_json(data))
         elif self.output == "yaml" or text is None:
-            from pdns_gtm_backend.cli.yaml_text import dump  # noqa: PLC0415 - most commands print no YAML
-
             click.echo(dump(data), nl=False)
         elif shown := text():
             click.echo(shown)
@@ -102,8 +105,8 @@ def _shared_options(*, hidden: bool) -> list[click.Parameter]:
     """The global options, which may stand before or behind the command; `hidden` from a command's own help."""
 
     def option(*names: str, **more: Any) -> click.Option:
-        shown = {"hidden": True} if hidden and names[0] not in ("-o", "-q") else {}
-        return click.Option(names, expose_value=False, callback=_into_session, **shown, **more)
+        shown = not hidden or names[0] in ("-o", "-q")
+        return click.Option(names, expose_value=False, callback=_into_session, hidden=not shown, **more)
 
     return [
         option("-o", "--output", type=click.Choice(FORMATS), help="How results are printed; the default is table."),
@@ -116,11 +119,12 @@ def _shared_options(*, hidden: bool) -> list[click.Parameter]:
 
 
 class Command(click.Command):
-    """A command with the global options."""
+    """A command with the global options, but for those that it has another meaning for."""
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.params += _shared_options(hidden=True)
+        own = {name for parameter in self.params for name in parameter.opts}
+        self.params += [option for option in _shared_options(hidden=True) if own.isdisjoint(option.opts)]
 
 
 class Group(click.Group):
@@ -152,7 +156,7 @@ class Root(click.Group):
             found = super().get_command(ctx, PLURALS[cmd_name])
         return found
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The commands in their sections."""
         for title, names in self._sections.items():
             with formatter.section(title):
@@ -179,7 +183,15 @@ PLURALS: Final[Mapping[str, str]] = {
 }
 """Other words for nouns."""
 
-in_session = click.make_pass_decorator(Session, ensure=True)
+
+def in_session(command: Callable[..., Result]) -> Callable[..., Result]:
+    """Call a command with the session before its parameters."""
+
+    @wraps(command)
+    def run(*arguments: Any, **parameters: Any) -> Result:
+        return command(click.get_current_context().ensure_object(Session), *arguments, **parameters)
+
+    return run
 
 
 def dry_run(command: Decorated) -> Decorated:
@@ -190,6 +202,12 @@ def dry_run(command: Decorated) -> Decorated:
 def yes(command: Decorated) -> Decorated:
     """Add `--yes` to a command that asks."""
     return click.option("-y", "--yes", is_flag=True, help="Do not ask.")(command)
+
+
+def ending(command: Decorated) -> Decorated:
+    """Add `--for` and `--until` to a command whose effect may end by itself."""
+    until = click.option("--until", metavar="TIME", help="It undoes itself then: 2030-01-31T12:00:00Z.")(command)
+    return click.option("--for", "span", type=SPAN, help=f"It undoes itself after that: {FORM}.")(until)
 
 
 def force(command: Decorated) -> Decorated:

@@ -23,7 +23,7 @@ class Source:
     text: str
 
     def documents(self) -> list[Any]:
-        """Its documents, None for an empty one; JSON is read as such, which is quicker. Raises Failure with file and line."""
+        """Its documents, None for an empty one; JSON is read as such, which is quicker. Raises Failure."""
         if self.text.lstrip()[:1] in ("{", "["):
             try:
                 return [json.loads(self.text, object_pairs_hook=_without_twins, parse_constant=_refused)]

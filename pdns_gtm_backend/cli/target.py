@@ -84,9 +84,7 @@ def _default_server(environment: Mapping[str, str]) -> str:
     return f"http://{DEFAULT_HOST}:{environment.get('GTM_ADMIN_PORT') or DEFAULT_PORT}"
 
 
-def _token(
-    given: Given, environment: Mapping[str, str], profile: Mapping[str, str], server: str, here: Path
-) -> str:
+def _token(given: Given, environment: Mapping[str, str], profile: Mapping[str, str], server: str, here: Path) -> str:
     if given.token_file:
         return _read_token(Path(given.token_file), "--token-file")
     if environment.get("GTM_TOKEN"):
@@ -165,7 +163,9 @@ def _settings(path: Path, held: dict[str, Any], name: str | None) -> Mapping[str
 def _known(path: Path, held: Mapping[str, Any]) -> Mapping[str, str]:
     for key, value in held.items():
         if key not in KEYS:
-            raise Failure(f"{path}: unknown key {key!r}, allowed are {', '.join(KEYS)} and tables [profiles.NAME]", USAGE)
+            raise Failure(
+                f"{path}: unknown key {key!r}, allowed are {', '.join(KEYS)} and tables [profiles.NAME]", USAGE
+            )
         if not isinstance(value, str) or not value:
             raise Failure(f"{path}: {key} must be text", USAGE)
     return {key: str(value) for key, value in held.items()}

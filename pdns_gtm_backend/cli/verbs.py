@@ -15,7 +15,9 @@ from pdns_gtm_backend.cli.sources import Source, one_document
 from pdns_gtm_backend.cli.yaml_text import dump
 
 
-def noun_group(noun: Noun, name: str, told: str, verbs: Sequence[str] = ("list", "show", "set", "edit", "delete")) -> Group:
+def noun_group(
+    noun: Noun, name: str, told: str, verbs: Sequence[str] = ("list", "show", "set", "edit", "delete")
+) -> Group:
     """A group with the common verbs that `verbs` names. told: its help."""
     group = Group(name, help=told)
     for verb in verbs:
@@ -30,7 +32,7 @@ def _list(group: Group, noun: Noun) -> None:
         session.show_items(items, noun.columns, f"there is no {noun.word}{like}")
 
     command: Any = click.option("--limit", type=click.IntRange(1), help="At the most so many.")(in_session(run))
-    for name, told in reversed(noun.filters.items()):
+    for name, told in reversed(list(noun.filters.items())):
         command = click.option(f"--{name.replace('_', '-')}", name, help=told)(command)
     group.command("list", help=f"List every {noun.word}, or those that match.")(command)
 

@@ -1,7 +1,7 @@
 """YAML as configuration is written in: plain data only, no key twice, and every place known.
 
-Scalars are read by the core schema of YAML 1.2 (section 10.3), which JSON is a part of: `no`, `on`, `22:30` and dates are
-text. Tags, merge keys and anchors that hold themselves are refused.
+Scalars are read by the core schema of YAML 1.2 (section 10.3), which JSON is a part of: `no`, `on`, `22:30`
+and dates are text. Tags, merge keys and anchors that hold themselves are refused.
 """
 
 import json
@@ -114,7 +114,7 @@ class _Reader:
         elif isinstance(event, yaml.CollectionStartEvent):
             self._begin(event)
         elif isinstance(event, yaml.CollectionEndEvent):
-            self._end(event)
+            self._end()
         elif isinstance(event, yaml.AliasEvent):
             self._alias(event)
         elif isinstance(event, yaml.DocumentStartEvent):
@@ -162,7 +162,7 @@ class _Reader:
         self._frames.append(_Frame(value, self._nodes, event.anchor, place))
         self._count(1, event)
 
-    def _end(self, event: Any) -> None:
+    def _end(self) -> None:
         frame = self._frames.pop()
         if frame.anchor is not None:
             self._open.discard(frame.anchor)
@@ -257,12 +257,18 @@ _Dumper.add_implicit_resolver("tag:yaml.org,2002:int", re.compile(rf"(?:{BASED.p
 
 def _represent_float(dumper: Any, value: float) -> Any:
     text = json.dumps(value)
-    return dumper.represent_scalar("tag:yaml.org,2002:float", text if "." in text or "e" not in text else text.replace("e", ".0e"))
+    return dumper.represent_scalar(
+        "tag:yaml.org,2002:float", text if "." in text or "e" not in text else text.replace("e", ".0e")
+    )
 
 
 _Dumper.add_representer(float, _represent_float)
 
 
-def dump(data: Any) -> str:
-    """Data as YAML that `load` reads back as it was, with members in their order."""
-    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=False, width=110))
+def dump(data: Any, *, compact: bool = False) -> str:
+    """Data as YAML that `load` reads back as it was, with members in their order.
+
+    compact: objects and lists that hold no others are on one line each.
+    """
+    flow = None if compact else False
+    return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=flow, width=110))

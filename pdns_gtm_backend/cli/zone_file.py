@@ -1,5 +1,6 @@
 """Zone files (RFC 1035 section 5) as sets of records, and what is to be done to bring them into a zone."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -51,8 +52,12 @@ def parse_zone_file(text: str, zone: str) -> tuple[Sequence[Records], Sequence[s
     try:
         origin = dns.name.from_text(zone)
         parsed = dns.zone.from_text(text, origin, relativize=False, check_origin=False, allow_include=False)
+    except dns.zonefile.CNAMEAndOtherData:
+        raise ValueError("a CNAME is beside other records at its name (RFC 1034 section 3.6.2)") from None
     except dns.exception.DNSException as error:
-        raise ValueError(str(error) or type(error).__name__) from None
+        # The parser counts a line when it has read its end.
+        text = re.sub(r"^<string>:([0-9]+): ", r"line \1 or the one before: ", str(error))
+        raise ValueError(text or type(error).__name__) from None
     found, left_out = [], set()
     for name, dataset in parsed.iterate_rdatasets():
         rrtype = dns.rdatatype.to_text(dataset.rdtype)
@@ -67,10 +72,10 @@ def parse_zone_file(text: str, zone: str) -> tuple[Sequence[Records], Sequence[s
 def steps(held: Sequence[Records], wanted: Sequence[Records], *, replace: bool) -> Sequence[Step]:
     """How to bring `wanted` into a zone that holds `held`, in an order that no rule forbids.
 
-    Deletions go first, since a CNAME is alone at its name; the SOA goes last, since every other write raises the serial.
+    Deletions go first, since a CNAME is alone at its name; the SOA goes last, as every write raises the serial.
     """
     before = {records.key: records for records in held}
-    after = {records.key: _with_serial(records, before.get(records.key)) for records in wanted}
+    after = {records.key: with_serial(records, before.get(records.key)) for records in wanted}
     gone = [Step("delete", records) for key, records in before.items() if replace and key not in after]
     kept = [step for step in gone if step.records.type != SOA]
     return [*kept, *sorted(_writes(before, after), key=lambda step: (step.records.type == SOA, step.records.key))]
@@ -101,7 +106,7 @@ def _content(rrtype: str, text: str) -> object:
         return text
 
 
-def _with_serial(wanted: Records, held: Records | None) -> Records:
+def with_serial(wanted: Records, held: Records | None) -> Records:
     """An SOA with the later one of both serials (RFC 1982): one that goes back stops the zone's secondaries."""
     if wanted.type != SOA or held is None:
         return wanted

@@ -1,24 +1,25 @@
 """`gtmctl zone import`: the records of a zone file into a zone, through the API, one set of records at a time.
 
-Every set is checked before the first one is written. What is written is not undone when a later one fails: the import can
-be repeated, and goes on where it was.
+Every set is checked before the first one is written. What is written is not undone when a later one fails: the import
+can be repeated, and goes on where it was.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Final
 
 from pdns_gtm_backend.cli.client import ANY_VERSION, Client, path_of
 from pdns_gtm_backend.cli.failures import INVALID, NOT_FOUND, Failure, Fault
 from pdns_gtm_backend.cli.progress import Progress
 from pdns_gtm_backend.cli.session import Session
-from pdns_gtm_backend.cli.sources import STDIN, read_text
-from pdns_gtm_backend.cli.zone_file import Records, Step, parse_zone_file, steps
+from pdns_gtm_backend.cli.sources import read_text
+from pdns_gtm_backend.cli.zone_file import SOA, Records, Step, parse_zone_file, steps, with_serial
 from pdns_gtm_backend.domain.names import canonical
 
-SIGNS = {"create": "+", "update": "~", "delete": "-"}
+SIGNS: Final = {"create": "+", "update": "~", "delete": "-"}
 
 
-def import_zone(session: Session, name: str, file: str, *, replace: bool, yes: bool, dry_run: bool) -> None:
+def import_zone(session: Session, name: str, file: str, *, whole: bool, yes: bool, dry_run: bool) -> None:
     """Carry out the import. Raises Failure."""
     zone = canonical(name)
     try:
@@ -29,7 +30,7 @@ def import_zone(session: Session, name: str, file: str, *, replace: bool, yes: b
         session.say(f"left out, as signing makes them anew: {', '.join(left_out)}")
     client = session.client
     held = _held(client, zone)
-    todo = steps(held or (), wanted, replace=replace)
+    todo = steps(held or (), wanted, replace=whole)
     _show(session, zone, todo, new=held is None)
     if not todo and held is not None:
         session.say(f"zone {zone} holds all of it already")
@@ -39,7 +40,10 @@ def import_zone(session: Session, name: str, file: str, *, replace: bool, yes: b
     if held is not None:
         _check(session, zone, todo)
     if dry_run:
-        session.say("nothing was written (dry run)" + (": the zone is not there yet, so only the file was checked" if held is None else ""))
+        session.say(
+            "nothing was written (dry run)"
+            + (": the zone is not there yet, so only the file was checked" if held is None else "")
+        )
         return
     if held is None:
         client.send("POST", path_of("zones"), {"name": zone})
@@ -60,13 +64,19 @@ def _held(client: Client, zone: str) -> Sequence[Records] | None:
         if failure.exit_code == NOT_FOUND:
             return None
         raise
-    return [Records(item["name"], item["type"], item["ttl"], tuple(item["records"])) for item in items]
+    return [_records(item) for item in items]
 
 
 def _show(session: Session, zone: str, todo: Sequence[Step], *, new: bool) -> None:
-    data = [{"action": step.action, **_document(step.records), "name": step.records.name, "type": step.records.type} for step in todo]
+    data = [
+        {"action": step.action, **_document(step.records), "name": step.records.name, "type": step.records.type}
+        for step in todo
+    ]
     head = [f"+ zone {zone}"] if new else []
-    lines = [f"{SIGNS[step.action]} {step.records.name} {step.records.ttl} {step.records.type}  {'; '.join(step.records.records)}" for step in todo]
+    lines = [
+        f"{SIGNS[step.action]} {held.name} {held.ttl} {held.type}  {'; '.join(held.records)}"
+        for step, held in ((step, step.records) for step in todo)
+    ]
     session.show(data, lambda: "\n".join([*head, *lines]))
 
 
@@ -86,7 +96,9 @@ def _check(session: Session, zone: str, todo: Sequence[Step]) -> None:
                     raise
                 # Records that are deleted first may be all that stands in the way.
                 if step.records.name not in deleted:
-                    faults += [Fault(f"{step.records.name} {step.records.type}", fault.detail) for fault in failure.faults]
+                    faults += [
+                        Fault(f"{step.records.name} {step.records.type}", fault.detail) for fault in failure.faults
+                    ]
     if faults:
         raise Failure(f"zone {zone}: nothing was written", INVALID, faults)
 
@@ -95,15 +107,33 @@ def _write(session: Session, zone: str, todo: Sequence[Step]) -> None:
     with Progress(f"writing zone {zone}", quiet=session.quiet, total=len(todo)) as progress:
         for step in todo:
             try:
-                _send(session.client, zone, step, dry_run=False)
+                _send(session.client, zone, _with_present_serial(session.client, zone, step), dry_run=False)
             except Failure as failure:
-                failure.hint = f"{progress.done} of {len(todo)} sets of records were written; repeat the command to go on"
+                failure.hint = (
+                    f"{progress.done} of {len(todo)} sets of records were written; repeat the command to go on"
+                )
                 raise
             progress.done += 1
 
 
+def _with_present_serial(client: Client, zone: str, step: Step) -> Step:
+    """An SOA with no earlier serial than the zone has by now: every write of other records has raised it."""
+    if step.records.type != SOA or step.action != "update":
+        return step
+    held = client.get(_path(zone, step.records))
+    return replace(step, records=with_serial(step.records, _records(held)))
+
+
+def _path(zone: str, records: Records) -> str:
+    return path_of("zones", zone, "rrsets", records.name, records.type)
+
+
+def _records(item: Mapping[str, Any]) -> Records:
+    return Records(item["name"], item["type"], item["ttl"], tuple(item["records"]))
+
+
 def _send(client: Client, zone: str, step: Step, *, dry_run: bool) -> None:
-    path = path_of("zones", zone, "rrsets", step.records.name, step.records.type)
+    path = _path(zone, step.records)
     parameters = {"dry_run": dry_run}
     if step.action == "delete":
         client.send("DELETE", path, match=ANY_VERSION, parameters=parameters)

@@ -62,7 +62,7 @@ def import_(session: Session, name: str, file: str, replace: bool, yes: bool, dr
 
     FILE may be - for stdin. Records that the zone has already stay as they are.
     """
-    import_zone(session, name, file, replace=replace, yes=yes, dry_run=dry_run)
+    import_zone(session, name, file, whole=replace, yes=yes, dry_run=dry_run)
 
 
 record = Group("record", help="Static records of zones; all of one name and type are written together.")

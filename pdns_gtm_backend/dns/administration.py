@@ -1,4 +1,4 @@
-"""What PowerDNS's tools, its API and DNS UPDATE write through: the same operations as the admin API, by their own actor."""
+"""How PowerDNS's tools, its API and DNS UPDATE write: by the operations of the admin API, as an actor of their own."""
 
 from __future__ import annotations
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Final
 
 from pdns_gtm_backend.dns import zones
+from pdns_gtm_backend.dns.administration import Administration
 from pdns_gtm_backend.dns.answers import View
 from pdns_gtm_backend.dns.authority import authority
 from pdns_gtm_backend.dns.purge import PowerDnsControl, Purger
@@ -47,7 +48,8 @@ class Backend:
         self.locator = Locator(settings.geo_database, settings.geo_asn_database)
         self.purger = None if settings.pdns_control is None else Purger(PowerDnsControl(settings.pdns_control))
         path = settings.var / "snapshot" / "backend.snapshot"
-        self.follower = Follower(client, path, listeners=[self._changed])
+        self.follower = Follower(client, path, [self._changed], write_replicas=settings.write_replicas)
+        self.administration = Administration(settings, self.follower, self.locator)
         self._stopping = threading.Event()
         self._geo = threading.Thread(target=self._watch_geo, name="geo", daemon=True)
         self._view = self._whole(self.follower.serving)

@@ -54,10 +54,8 @@ class Order:
 
     def around(self, relative: str) -> Neighbours:
         """The neighbours of a name relative to the zone, or of a hash. Raises ValueError where it is no name."""
-        if self.hashing is None:
-            key = canonical_order(relative)
-        else:
-            key = (relative.lower().encode("ascii", "replace"),)
+        hashed_key = (relative.lower().encode("ascii", "replace"),)
+        key = canonical_order(relative) if self.hashing is None else hashed_key
         index = bisect_right(self.keys, key) - 1
         after = (index + 1) % len(self.keys)
         if self.hashing is None:
@@ -70,7 +68,16 @@ class Orders:
 
     def __init__(self) -> None:
         self._held: dict[tuple[str, Hashing | None], Order] = {}
+        self._names: dict[int, str] = {}
         self._lock = threading.Lock()
+
+    def zone(self, zones: Mapping[str, ServedZone], number: int) -> ServedZone | None:
+        """The zone with PowerDNS's id `number`."""
+        known = zones.get(self._names.get(number, ""))
+        if known is None or known.zone.number != number:
+            self._names = {zone.zone.number: name for name, zone in zones.items()}
+            known = zones.get(self._names.get(number, ""))
+        return known
 
     def of(self, zone: ServedZone, hashing: Hashing | None) -> Order:
         """The order of a zone: canonical, or by hash."""
@@ -88,9 +95,7 @@ class Orders:
 
 
 def _same_names(one: ServedZone, other: ServedZone) -> bool:
-    return one is other or (
-        one.static is other.static and one.owned is other.owned and one.defaults is other.defaults
-    )
+    return one is other or (one.static is other.static and one.owned is other.owned and one.defaults is other.defaults)
 
 
 def order(zone: ServedZone, hashing: Hashing | None) -> Order:

@@ -67,6 +67,11 @@ def _add_status(app: Flask, backend: Backend, registry: CollectorRegistry) -> No
         return Response(generate_latest(registry), content_type=CONTENT_TYPE_LATEST)
 
 
+def _connection(environ: Mapping[str, object]) -> str:
+    """PowerDNS keeps one connection for all that it does in one go, such as a transaction."""
+    return f"{environ.get('REMOTE_ADDR')}:{environ['REMOTE_PORT']}" if "REMOTE_PORT" in environ else ""
+
+
 def _answerer(
     backend: Backend, secret: bytes, counted: Mapping[str, Callable[[], None]], failures: Counter
 ) -> Callable[..., Response]:
@@ -85,7 +90,7 @@ def _answerer(
         if more or request.method != "POST" or request.mimetype == "application/x-www-form-urlencoded":
             return refuse(400, "form", WRONG_FORM)
         try:
-            method, body = call(backend, request.get_data(cache=False))
+            method, body = call(backend, request.get_data(cache=False), _connection(request.environ))
         except UnknownMethod as error:
             return refuse(501, "request", f"{error}\n")
         except BadRequest as error:

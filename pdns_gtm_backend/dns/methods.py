@@ -9,30 +9,39 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from pdns_gtm_backend.dns import zone_secrets, zone_writes
 from pdns_gtm_backend.dns.answers import Question, list_zone, lookup
 from pdns_gtm_backend.dns.backend import Backend
-from pdns_gtm_backend.dns.presentation import query_name
+from pdns_gtm_backend.dns.commands import run_command
+from pdns_gtm_backend.dns.request import BadRequest, Parameters, Request
+from pdns_gtm_backend.dns.searching import search
 from pdns_gtm_backend.dns.zones import ServedZone
-from pdns_gtm_backend.domain.violation import shown
+from pdns_gtm_backend.domain.violation import InvalidConfiguration, shown
+from pdns_gtm_backend.operations.errors import OperationError
 
-Parameters = Mapping[str, Any]
-Method = Callable[[Backend, Parameters], Any]
+__all__ = ["MAX_REQUEST_BYTES", "METHODS", "BadRequest", "UnknownMethod", "call", "may_wait"]
+
+Method = Callable[[Request], Any]
 """What a method answers with: the `result` of the reply."""
 
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
-
-
-class BadRequest(ValueError):
-    """What was sent is no request of the protocol."""
+LOOKUP_REQUEST: Final = b'{"method": "lookup"'
+"""How PowerDNS begins what it asks for each query."""
 
 
 class UnknownMethod(BadRequest):
     """A method that is not in the table: an error to PowerDNS, as "no data" would be an answer."""
 
 
-def call(backend: Backend, body: bytes) -> tuple[str, bytes]:
+class Refused(BadRequest):
+    """A write that was refused, or that could not be carried out; nothing of it was written."""
+
+
+def call(backend: Backend, body: bytes, connection: str = "") -> tuple[str, bytes]:
     """Carry out one request, a JSON object `{"method", "parameters"}`: the method's name and the reply.
 
+    connection: names the connection that it came by, the same for all that comes by it; "" where that is not known:
+    then two transactions that began in the same second cannot be told apart, and the second one is refused.
     Raises BadRequest, NotReady, or whatever failed inside: the carrier must then say so, and never `false`, which
     PowerDNS takes for an answer.
     """
@@ -40,7 +49,27 @@ def call(backend: Backend, body: bytes) -> tuple[str, bytes]:
     method = METHODS.get(name)
     if method is None:
         raise UnknownMethod(f"method {shown(name)} is not served; served are {', '.join(METHODS)}")
-    return name, json.dumps({"result": method(backend, parameters)}, separators=(",", ":")).encode()
+    request = Request(backend, parameters, connection)
+    try:
+        reply = {"result": method(request)}
+    except (BadRequest, OperationError, InvalidConfiguration) as error:
+        raise _refused(request, name, error) from None
+    if request.log:
+        reply["log"] = request.log
+    return name, json.dumps(reply, separators=(",", ":")).encode()
+
+
+def may_wait(body: bytes) -> bool:
+    """May a request wait for the store, or take long? What PowerDNS asks for every query does neither."""
+    return not body.startswith(LOOKUP_REQUEST)
+
+
+def _refused(request: Request, name: str, error: Exception) -> BadRequest:
+    """The refusal to raise. A transaction that something was refused in cannot be committed."""
+    if name in WRITES:
+        request.backend.administration.refused(f"{name}: {error}")
+        request.backend.administration.transactions.fail(request.connection, request.parameters.get("trxid"), error)
+    return error if isinstance(error, BadRequest) else Refused(str(error))
 
 
 def _read(body: bytes) -> tuple[str, Parameters]:
@@ -57,47 +86,40 @@ def _read(body: bytes) -> tuple[str, Parameters]:
     return name, parameters
 
 
-def _text(parameters: Parameters, name: str, default: str | None = None) -> str:
-    value = parameters.get(name, default)
-    if not isinstance(value, str):
-        raise BadRequest(f"parameters/{name}: {shown(value)} is no string")
-    return value
-
-
-def _number(parameters: Parameters, name: str, default: int) -> int:
-    value = parameters.get(name, default)
-    if not isinstance(value, int):
-        raise BadRequest(f"parameters/{name}: {shown(value)} is no whole number")
-    return value
-
-
-def _initialize(_backend: Backend, _parameters: Parameters) -> bool:
+def _yes(_request: Request) -> bool:
     return True
 
 
-def _lookup(backend: Backend, parameters: Parameters) -> Any:
+def _no(_request: Request) -> bool:
+    return False
+
+
+def _none(_request: Request) -> list[Any]:
+    return []
+
+
+def _lookup(request: Request) -> Any:
     question = Question(
-        name=_text(parameters, "qname"),
-        type=_text(parameters, "qtype"),
-        remote=_text(parameters, "remote", ""),
-        real_remote=_text(parameters, "real-remote", ""),
-        zone_id=_number(parameters, "zone-id", -1),
+        name=request.text("qname"),
+        type=request.text("qtype"),
+        remote=request.text("remote", ""),
+        real_remote=request.text("real-remote", ""),
+        zone_id=request.number("zone-id", -1),
     )
-    return lookup(backend.view, question)
+    return lookup(request.view, question)
 
 
-def _list(backend: Backend, parameters: Parameters) -> Any:
-    view = backend.view
-    zone = view.zones.by_name.get(query_name(_text(parameters, "zonename")) or "")
-    return False if zone is None else list(list_zone(view, zone))
+def _list(request: Request) -> Any:
+    zone = request.zone("zonename")
+    return False if zone is None else list(list_zone(request.view, zone))
 
 
-def _get_all_domains(backend: Backend, _parameters: Parameters) -> Any:
-    return [_domain(zone) for zone in backend.view.zones.by_name.values()]
+def _get_all_domains(request: Request) -> Any:
+    return [_domain(zone) for zone in request.view.zones.by_name.values()]
 
 
-def _get_domain_info(backend: Backend, parameters: Parameters) -> Any:
-    zone = backend.view.zones.by_name.get(query_name(_text(parameters, "name")) or "")
+def _get_domain_info(request: Request) -> Any:
+    zone = request.zone()
     return False if zone is None else _domain(zone)
 
 
@@ -113,20 +135,59 @@ def _domain(zone: ServedZone) -> Mapping[str, Any]:
     }
 
 
-def _get_all_domain_metadata(_backend: Backend, _parameters: Parameters) -> Any:
-    return {}
+def _search_records(request: Request) -> Any:
+    return search(request.view, request.text("pattern"), request.number("maxResults", 100))
 
 
-def _get_domain_metadata(_backend: Backend, _parameters: Parameters) -> Any:
-    return []
+def _direct_backend_command(request: Request) -> Any:
+    return run_command(request.backend, request.text("query"))
 
 
 METHODS: Final[Mapping[str, Method]] = {
-    "initialize": _initialize,
+    "initialize": _yes,
     "lookup": _lookup,
+    "APILookup": _lookup,
     "list": _list,
     "getAllDomains": _get_all_domains,
     "getDomainInfo": _get_domain_info,
-    "getAllDomainMetadata": _get_all_domain_metadata,
-    "getDomainMetadata": _get_domain_metadata,
+    "getAllDomainMetadata": zone_secrets.get_all_domain_metadata,
+    "getDomainMetadata": zone_secrets.get_domain_metadata,
+    "setDomainMetadata": zone_secrets.set_domain_metadata,
+    "getDomainKeys": zone_secrets.get_domain_keys,
+    "addDomainKey": zone_secrets.add_domain_key,
+    "removeDomainKey": zone_secrets.remove_domain_key,
+    "activateDomainKey": zone_secrets.switch_domain_key(active=True),
+    "deactivateDomainKey": zone_secrets.switch_domain_key(active=False),
+    "publishDomainKey": zone_secrets.switch_domain_key(published=True),
+    "unpublishDomainKey": zone_secrets.switch_domain_key(published=False),
+    "getBeforeAndAfterNamesAbsolute": zone_secrets.get_before_and_after_names,
+    "getTSIGKey": zone_secrets.get_tsig_key,
+    "getTSIGKeys": zone_secrets.get_tsig_keys,
+    "setTSIGKey": zone_secrets.set_tsig_key,
+    "deleteTSIGKey": zone_secrets.delete_tsig_key,
+    "startTransaction": zone_writes.start_transaction,
+    "replaceRRSet": zone_writes.replace_rrset,
+    "feedRecord": zone_writes.feed_record,
+    "feedEnts": zone_writes.feed_empty_names,
+    "feedEnts3": zone_writes.feed_empty_names,
+    "commitTransaction": zone_writes.commit_transaction,
+    "abortTransaction": zone_writes.abort_transaction,
+    # Zones are native: nothing is fetched from or announced to other servers.
+    "getUpdatedMasters": _none,
+    "getUpdatedPrimaries": _none,
+    "getUnfreshSlaveInfos": _none,
+    "getUnfreshSecondaryInfos": _none,
+    "setNotified": _yes,
+    "setFresh": _yes,
+    "setStale": _yes,
+    "createSlaveDomain": _no,
+    "createSecondaryDomain": _no,
+    "superMasterBackend": _no,
+    "autoPrimaryBackend": _no,
+    "searchRecords": _search_records,
+    "directBackendCmd": _direct_backend_command,
 }
+
+WRITES: Final = frozenset(
+    name for name in METHODS if name.startswith(("set", "add", "remove", "delete", "activate", "deactivate"))
+) | {"publishDomainKey", "unpublishDomainKey", "startTransaction", "replaceRRSet", "feedRecord", "commitTransaction"}

@@ -78,11 +78,9 @@ class Request:
 
 def domain_name(field: str, text: object) -> str:
     """A name that was sent, in its one form. Raises BadRequest."""
+    if not isinstance(text, str):
+        raise BadRequest(f"{field}: {shown(text)} is no string")
     try:
-        return written_name(text) if isinstance(text, str) else _no_name(text)
+        return written_name(text)
     except ValueError as error:
         raise BadRequest(f"{field}: {shown(text)} {error}") from None
-
-
-def _no_name(text: object) -> str:
-    raise ValueError("is no string")

@@ -1,6 +1,6 @@
 """Open transactions: what PowerDNS has begun to write and has not committed yet.
 
-Its transaction id is a second of the clock (reference of the remote backend, startTransaction), so two of the same second
+Its transaction id is a second of the clock (startTransaction of the remote backend), so two of the same second
 differ by their connection only.
 """
 
@@ -93,6 +93,7 @@ class Transactions:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._open: dict[tuple[str, int], Transaction] = {}
+        self._of_connection: dict[str, Transaction] = {}
         self._lock = threading.Lock()
 
     def start(self, connection: str, number: int, zone: str, *, replaces: bool) -> None:
@@ -102,14 +103,16 @@ class Transactions:
         """
         now = self._clock()
         with self._lock:
-            for key, held in tuple(self._open.items()):
-                if now - held.used > IDLE_SECONDS or (connection and held.connection == connection):
-                    del self._open[key]
+            self._drop(self._idle(now))
+            if connection:
+                self._drop(lambda held: held.connection == connection)
             if (connection, number) in self._open:
                 raise BadRequest(f"transaction {number} is open already: try again in a second")
             if len(self._open) >= MAX_OPEN:
                 raise BadRequest(f"{MAX_OPEN} transactions are open already")
-            self._open[connection, number] = Transaction(zone, connection, replaces, now)
+            started = self._open[connection, number] = Transaction(zone, connection, replaces, now)
+            if connection:
+                self._of_connection[connection] = started
 
     def get(self, connection: str, number: int) -> Transaction:
         """An open transaction. Raises BadRequest where there is none, also after the time-out."""
@@ -117,28 +120,53 @@ class Transactions:
         with self._lock:
             found = self._open.get((connection, number))
             if found is None or now - found.used > IDLE_SECONDS:
-                self._open.pop((connection, number), None)
+                self._take((connection, number))
                 raise BadRequest(
-                    f"there is no open transaction {number} on this connection (one ends after {IDLE_SECONDS:.0f} s of silence)"
+                    f"there is no open transaction {number} on this connection: "
+                    f"it ends after {IDLE_SECONDS:.0f} s of silence"
                 )
             if sum(len(held.sets) for held in self._open.values()) > MAX_SETS:
-                del self._open[connection, number]
+                self._take((connection, number))
                 raise BadRequest(f"open transactions hold more than {MAX_SETS} sets of records")
             found.used = now
             return found
 
+    def fail(self, connection: str, number: object, error: Exception) -> None:
+        """Note that something in a transaction was refused: it cannot be committed. Nothing where none is open."""
+        with self._lock:
+            found = self._open.get((connection, number)) if isinstance(number, int) else None
+            if found is not None and not found.failed:
+                found.failed = str(error)
+
     def end(self, connection: str, number: int) -> Transaction | None:
         """Take a transaction out, None where there is none."""
         with self._lock:
-            return self._open.pop((connection, number), None)
+            return self._take((connection, number))
 
     def seen(self, view: View, connection: str) -> View:
         """What a connection sees: its own transaction reads what it wrote."""
-        if not self._open or not connection:
-            return view
+        mine = self._of_connection.get(connection)
+        return view if mine is None else mine.over(view)
+
+    def leave(self, connection: str) -> None:
+        """Forget what a connection that has ended left open."""
         with self._lock:
-            mine = [held for held in self._open.values() if held.connection == connection]
-        return mine[0].over(view) if mine else view
+            self._drop(lambda held: held.connection == connection)
 
     def __len__(self) -> int:
-        return len(self._open)
+        """How many are open."""
+        with self._lock:
+            self._drop(self._idle(self._clock()))
+            return len(self._open)
+
+    def _idle(self, now: float) -> Callable[[Transaction], bool]:
+        return lambda held: now - held.used > IDLE_SECONDS
+
+    def _drop(self, gone: Callable[[Transaction], bool]) -> None:
+        for key, held in tuple(self._open.items()):
+            if gone(held):
+                self._take(key)
+
+    def _take(self, key: tuple[str, int]) -> Transaction | None:
+        self._of_connection.pop(key[0], None)
+        return self._open.pop(key, None)

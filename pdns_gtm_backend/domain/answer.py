@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Literal
 
 from pdns_gtm_backend.domain.availability import PoolView, SetView, view_set
@@ -66,6 +67,8 @@ class Choice:
         return [address.address for address in select(view.pool, candidates, client, random)]
 
 
+MAX_RECORDS: Final = 1000
+"""Of an answer that holds all of a set: more would not fit into a DNS message (RFC 1035 section 4.2.2)."""
 NOTHING: Final = Choice("none")
 DISABLED: Final = Choice("disabled")
 NO_DATA: Final = frozenset({"none", "fail_closed"})
@@ -238,7 +241,8 @@ def _everything(rule: Rule, policy: str, chosen: SetView) -> Choice:
         weighted = [member for member in members if member[1]] or members
         return _drawn(rule, policy, chosen, weighted)
     addresses = dict.fromkeys(address.address for view, _ in members for address in view.remaining)
-    return Choice(rule, (policy, chosen.name), pools=tuple(view for view, _ in members), fixed=tuple(addresses))
+    fixed = tuple(islice(addresses, MAX_RECORDS))
+    return Choice(rule, (policy, chosen.name), pools=tuple(view for view, _ in members), fixed=fixed)
 
 
 def record_type(family: Family) -> str:

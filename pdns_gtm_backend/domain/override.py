@@ -48,7 +48,7 @@ class Override:
 
     effect: `offline` = never answered, `online` = always, `failed` = treated as down (drills), `pin` = the policy
     answers from `set`, `failback` = the policy goes back to its first available set now (done once, then removed).
-    until: when it undoes itself; None = when it is deleted.
+    until: when it undoes itself; None = when it is deleted. drill: the id of the drill that set it.
     """
 
     id: Annotated[str, MaxLen(63)] = ""
@@ -59,6 +59,7 @@ class Override:
     owner: Annotated[str, MaxLen(128)] = ""
     until: datetime | None = None
     created: datetime | None = None
+    drill: Annotated[str, MaxLen(63)] | None = None
 
 
 STRENGTH: Final[Mapping[str, int]] = {"offline": 2, "failed": 1, "online": 0}

@@ -6,7 +6,6 @@ changes makes it count again; a vantage that joins, leaves or falls silent never
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import Final, Literal
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
@@ -16,6 +15,7 @@ from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
 HEARTBEAT_LIMIT: Final = 3.0
 """Seconds without a heartbeat after which a vantage no longer reports."""
 
+ROUNDING: Final = 1e-9
 LEAST_SUSPENDED: Final = 2
 """Targets that a vantage must see down to be doubted itself: one alone is as likely to be at fault as the vantage."""
 
@@ -87,9 +87,9 @@ def judge(
     if len(counted) < needed:
         return Judgement(None, len(reporting) < needed, seen)
     down = sum(not verdict.up for verdict in counted.values())
-    # Exact: 0.57 * 100 is less than 57 in binary, and 57 of 100 would be more than that share.
-    limit = Fraction(str(check.quorum)) * len(counted)
-    return Judgement("down" if down > limit else "up", False, seen)
+    # A share that is equal but for rounding is not more: 0.57 * 100 is below 57 in binary, and 1/3 is no decimal.
+    more = down - check.quorum * len(counted) > ROUNDING
+    return Judgement("down" if more else "up", False, seen)
 
 
 def next_target_state(

@@ -13,6 +13,7 @@ from pdns_gtm_backend.operations.errors import NotFound
 from pdns_gtm_backend.operations.operator import Operator, Outcome, Plan
 from pdns_gtm_backend.operations.parsing import Parsed, adapter, merge_patch, parse, to_json
 from pdns_gtm_backend.operations.preconditions import UNCONDITIONAL, Precondition
+from pdns_gtm_backend.operations.quotas import require_quotas
 from pdns_gtm_backend.operations.resources import RESOURCES
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
@@ -97,7 +98,7 @@ def delete(
         precondition.check(f"address {before.address}", version_of(before))
         left = tuple(held for held in pool.addresses if held is not before)
         after = replace(pool, addresses=left)
-        return _plan(serving.snapshot, after, before, None, _violations(operator, serving.snapshot, after))
+        return _plan(operator, serving.snapshot, after, before, None, _violations(operator, serving.snapshot, after))
 
     return operator.write(decide, dry_run=dry_run)
 
@@ -128,7 +129,7 @@ def _write(
         after, index = _with(pool, before, value)
         known = [*parsed.violations, *_renamed(pool, text, value)]
         known += beside(known, _of_address(_violations(operator, serving.snapshot, after), index))
-        return _plan(serving.snapshot, after, before, value, known)
+        return _plan(operator, serving.snapshot, after, before, value, known)
 
     return operator.write(decide, dry_run=dry_run)
 
@@ -187,6 +188,7 @@ def _of_address(violations: Sequence[Violation], index: int) -> Sequence[Violati
 
 
 def _plan(
+    operator: Operator,
     snapshot: Snapshot,
     pool: Pool,
     before: Address | None,
@@ -195,6 +197,7 @@ def _plan(
 ) -> Plan:
     if violations:
         raise InvalidConfiguration(violations)
+    require_quotas(operator.rules.quotas, snapshot, snapshot, [(snapshot.pools[pool.id], pool)])
     version = snapshot.version(kinds.POOLS, pool.id)
     address = after or before
     name = f"{pool.id}/addresses/{address.address if address else ''}"

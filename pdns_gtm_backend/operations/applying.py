@@ -10,6 +10,7 @@ from immutables import Map
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation
+from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.operations import audit
 from pdns_gtm_backend.operations.allocation import cname_of, instance_ids, note_instance_ids, zone_numbers
 from pdns_gtm_backend.operations.configuration_file import ConfigurationFile, twins
@@ -18,11 +19,12 @@ from pdns_gtm_backend.operations.errors import TooMuch
 from pdns_gtm_backend.operations.operator import Operator, Outcome, Plan
 from pdns_gtm_backend.operations.parsing import MAX_VIOLATIONS, Parsed, parse, to_json
 from pdns_gtm_backend.operations.proposal import NEW, Item, Proposal, counted, propose
+from pdns_gtm_backend.operations.quotas import require_quotas
 from pdns_gtm_backend.operations.records import record_violations
 from pdns_gtm_backend.operations.resources import RESOURCES
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
-from pdns_gtm_backend.store.snapshot import Change, Snapshot
+from pdns_gtm_backend.store.snapshot import Change, Index, Snapshot
 
 BRAKE_SHARE: Final = 0.3
 BRAKE_LEAST: Final = 10
@@ -81,6 +83,7 @@ def apply(operator: Operator, raw: object, *, force: bool = False, dry_run: bool
         items = [item for item in proposal.items if item.changes]
         candidate, companions = _candidate(snapshot, items, proposal)
         _refuse(known, proposal, items, candidate, operator)
+        require_quotas(operator.rules.quotas, snapshot, candidate, [(item.before, item.after) for item in items])
         brake = [count for count in _counts(proposal.items) if count.brakes]
         if brake and not force and not dry_run:
             raise TooMuch(_braked(brake), brake)
@@ -139,9 +142,9 @@ def _violations(
     proposal: Proposal, items: Sequence[Item], candidate: Snapshot, operator: Operator
 ) -> Iterator[Violation]:
     """Every rule that what changes breaks, and what depends on that: each object once, as it will be."""
-    # Without users, so that no pool asks all of its instances: those that can break are asked themselves.
-    without_users = {name: Map() for name in ("pool-users", "line-users")}
-    alone = replace(candidate, indexes=candidate.indexes.update(without_users))
+    # Without users, so that no pool or line asks all of its instances: those that can break are asked themselves.
+    nobody: Index = Map()
+    alone = replace(candidate, indexes=candidate.indexes.update({"pool-users": nobody, "line-users": nobody}))
     places = {(item.kind, item.id): item.place for item in proposal.items}
     for kind, identifier in _affected(items, candidate):
         value = candidate.documents[kind].get(identifier)
@@ -150,7 +153,8 @@ def _violations(
         if kind == kinds.RRSETS:
             found: Iterable[Violation] = record_violations(value, candidate.zones[value.zone], candidate)
         else:
-            found = RESOURCES[kind].check(value, alone, operator.rules)
+            known = candidate if kind == kinds.INSTANCES else alone
+            found = RESOURCES[kind].check(value, known, operator.rules)
         yield from _placed(found, kind, value, places.get((kind, identifier), ""))
 
 
@@ -225,37 +229,33 @@ class _Completion:
         self._numbers |= zip(unnumbered, zone_numbers(self._operator, len(unnumbered)), strict=True)
 
     def _complete(self, item: Item) -> Item:
-        if item.before is not None:
-            return item
-        if item.id in self._numbers and item.kind == kinds.ZONES:
-            return replace(item, after=replace(item.after, number=self._numbers[item.id]))
-        if item.kind == kinds.INSTANCES and item.id in self._ids:
+        after = item.after
+        if item.before is None and isinstance(after, Zone):
+            return replace(item, after=replace(after, number=self._numbers[item.id]))
+        if isinstance(after, Instance) and item.id in self._ids:
             identifier = self._ids[item.id]
-            cname = item.after.cname.replace(item.id, identifier)
-            return replace(item, id=identifier, after=replace(item.after, id=identifier, cname=cname))
+            cname = after.cname.replace(item.id, identifier)
+            return replace(item, id=identifier, after=replace(after, id=identifier, cname=cname))
         return item
 
 
 def _told(item: Item) -> Mapping[str, Any]:
     """A change as JSON data; a new instance that has no id yet has none."""
-    told = {"action": _action(item), "kind": item.kind, "id": item.id}
+    told: dict[str, Any] = {"action": _action(item), "kind": item.kind, "id": item.id}
     told |= {"before": _data(item.before), "after": _data(item.after)}
     value = item.after or item.before
-    if isinstance(value, Instance):
-        told["name"] = value.name
-        if item.id.startswith(NEW):
-            told |= {"id": None, "after": {**told["after"], "id": "", "cname": _ungenerated(value)}}
-    return told
+    if not isinstance(value, Instance):
+        return told
+    if not item.id.startswith(NEW):
+        return told | {"name": value.name}
+    cname = "" if value.cname.startswith(NEW) else value.cname
+    return told | {"id": None, "name": value.name, "after": {**told["after"], "id": "", "cname": cname}}
 
 
 def _action(item: Item) -> str:
     if item.before is None:
         return "create"
     return "delete" if item.after is None else "update"
-
-
-def _ungenerated(instance: Instance) -> str:
-    return "" if instance.cname.startswith(NEW) else instance.cname
 
 
 def _data(value: Any | None) -> Any:

@@ -43,12 +43,12 @@ class ZoneWithRecords:
     """A zone and all its static records.
 
     kind: an `access` zone is there only for its records, as the server makes it by itself.
-    serial: what a zone that is not there yet begins with; that of one that is there only ever moves on.
+    serial: what a zone that is not there yet begins with, null = 1; that of one that is there only ever moves on.
     """
 
     name: DomainNameText
     kind: Literal["access", "hosted"] = "hosted"
-    serial: Annotated[int, Ge(0), Le(MAX_SERIAL)] = 1
+    serial: Annotated[int, Ge(0), Le(MAX_SERIAL)] | None = None
     rrsets: tuple[Records, ...] = ()
 
 
@@ -117,7 +117,8 @@ def _zones(snapshot: Snapshot) -> Iterator[ZoneWithRecords]:
 
 def _zone(zone: Zone, held: Sequence[RRset]) -> ZoneWithRecords:
     rrsets = tuple(Records(name=r.name, type=r.type, ttl=r.ttl, records=r.records) for r in held)
-    return ZoneWithRecords(name=zone.name, kind=zone.kind, serial=zone.serial, rrsets=rrsets)
+    serial = zone.serial if zone.kind == "hosted" else None
+    return ZoneWithRecords(name=zone.name, kind=zone.kind, serial=serial, rrsets=rrsets)
 
 
 def _reversed(name: str) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from pdns_gtm_backend.domain.document import DisplayName, document
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation, pointer, shown
@@ -13,6 +14,7 @@ from pdns_gtm_backend.operations.errors import AlreadyExists, InUse, NotFound, N
 from pdns_gtm_backend.operations.operator import Operator, Outcome, Plan
 from pdns_gtm_backend.operations.parsing import Parsed, merge_patch, parse, to_json
 from pdns_gtm_backend.operations.preconditions import UNCONDITIONAL, Precondition
+from pdns_gtm_backend.operations.quotas import require_quotas
 from pdns_gtm_backend.operations.resources import RESOURCES, Resource
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving
@@ -28,6 +30,13 @@ class Found:
 
     value: Any
     version: int
+
+
+@document
+class Copy:
+    """What a copy of an instance is called."""
+
+    name: DisplayName
 
 
 def get(operator: Operator, kind: str, identifier: str) -> Found:
@@ -97,6 +106,21 @@ def patch(
         return merge_patch(to_json(before), change)
 
     return _replace(operator, resource, "patch", identifier, merged, precondition, dry_run)
+
+
+def copy_instance(operator: Operator, identifier: str, raw: object, *, dry_run: bool = False) -> Outcome:
+    """Make an instance like another one, of JSON data with its `name`.
+
+    It gets an id and a CNAME domain name of its own; names that only one instance can have stay with the other one.
+
+    Raises InvalidConfiguration, NotFound, NotPermitted, QuotaReached, Unavailable.
+    """
+    given: Parsed[Copy] = parse(Copy, raw)
+    if given.value is None or given.violations:
+        raise InvalidConfiguration(given.violations)
+    source = get(operator, kinds.INSTANCES, identifier).value
+    copied = replace(source, id="", cname="", names=(), service_domains=(), name=given.value.name)
+    return create(operator, kinds.INSTANCES, to_json(copied), dry_run=dry_run)
 
 
 def delete(
@@ -253,6 +277,7 @@ def _plan(
     change = Change(kind, identifier, after)
     companions = resource.companions(snapshot, before, after)
     candidate = snapshot.changed([change, *companions])
+    require_quotas(operator.rules.quotas, snapshot, candidate, [(before, after)])
     known = operator.capabilities() if operator.capabilities else None
     warnings = [] if after is None else list(resource.warnings(after, candidate, known))
     if before == after:

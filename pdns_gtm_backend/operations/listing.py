@@ -127,6 +127,7 @@ ALLOWED: Final[Mapping[str, Sequence[str]]] = {
     "status": STATUSES,
     "request_status": ("normal", "error", "unavailable"),
     "enabled": ("true", "false"),
+    "state": ("unexecuted", "executed", "rolled_back"),
 }
 
 
@@ -236,6 +237,8 @@ FILTERS: Final[Mapping[str, Mapping[str, Filter]]] = {
         "address": _selects("address"),
         "label": _selects("label"),
         "instance": _selects("instance"),
+        "drill": _field("drill"),
     },
+    kinds.DRILLS: {"name": _field("name"), "state": _field("state")},
     kinds.TOKENS: {"role": _field("role"), "name": _field("name")},
 }

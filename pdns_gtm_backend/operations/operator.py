@@ -17,13 +17,14 @@ from pdns_gtm_backend.geo.database import Capabilities
 from pdns_gtm_backend.operations.errors import ForeignStore, NotPermitted, Unavailable
 from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.repository import Commit, Conflict, StoreUnavailable, unavailable_reason
+from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable, unavailable_reason
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change
 
 ATTEMPTS: Final = 5
 APPLIED_SECONDS: Final = 1.0
 TURN_SECONDS: Final = 5.0
+BULK_CHANGES: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +42,22 @@ SYSTEM: Final = Actor("", "system", "admin")
 
 
 @dataclass(frozen=True, slots=True)
+class Quotas:
+    """What a server is set to hold at the most; None = as much as it can. shortest_interval: seconds of a check."""
+
+    instances: int | None = None
+    pools_per_instance: int | None = None
+    addresses_per_pool: int | None = None
+    shortest_interval: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Rules:
     """What the settings say about configuration. access_zone: that new instances get their names in."""
 
     access_zone: str
     allow_private_targets: bool = False
+    quotas: Quotas = Quotas()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +94,13 @@ Decide = Callable[[Serving], Plan]
 class Writer:
     """Writes what was decided on a snapshot, unless the configuration has changed since: then it decides again.
 
-    One at a time in this process; among processes the store decides who was first.
+    One at a time in this process; among processes the store decides who was first. bulk: for writes of many documents,
+    which take longer than a command may.
     """
 
-    def __init__(self, follower: Follower) -> None:
+    def __init__(self, follower: Follower, bulk: Repository | None = None) -> None:
         self.follower = follower
+        self._bulk = bulk or follower.repository
         self._turn = threading.Lock()
 
     def reading(self) -> Serving:
@@ -124,8 +138,9 @@ class Writer:
                 audit={**plan.audit, "actor": _audited(actor), "origin": actor.origin},
                 configuration_revision=serving.snapshot.configuration_revision,
             )
+            repository = self._bulk if len(plan.changes) > BULK_CHANGES else self.follower.repository
             try:
-                revision = self.follower.repository.commit(commit, serving.snapshot.position.store_id)
+                revision = repository.commit(commit, serving.snapshot.position.store_id)
             except Conflict as conflict:
                 if conflict.reason != "configuration":
                     raise ForeignStore(_foreign(str(conflict))) from None

@@ -25,7 +25,7 @@ from pdns_gtm_backend.store.repository import unavailable_reason
 from pdns_gtm_backend.store.serving import Serving, touched
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
-GENERATED: Final = ("id", "created")
+GENERATED: Final = ("id", "created", "drill")
 FAMILIES: Final[tuple[Family, ...]] = ("ipv4", "ipv6")
 
 

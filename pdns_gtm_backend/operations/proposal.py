@@ -164,7 +164,7 @@ class _Zones:
         elif before is not None and before.kind != entry.kind:
             detail = f"{shown(entry.kind)} is not allowed: zone {name} is {before.kind} and stays so"
             self.violations.append(Violation(place + "/kind", detail))
-        zone = before or Zone(name=name, kind=entry.kind, serial=entry.serial)
+        zone = before or Zone(name=name, kind=entry.kind, serial=1 if entry.serial is None else entry.serial)
         self.zones.append(Item(kinds.ZONES, name, place, before, zone))
         items = [self._record(zone, r, place + pointer("rrsets", i)) for i, r in enumerate(entry.rrsets)]
         gone = _gone(self._records_of(name), items)
@@ -190,15 +190,17 @@ class _Zones:
         self.serials.append(Change(kinds.ZONES, zone.name, replace(zone, serial=following_serial(zone.serial))))
         soa = rrset_key(zone.name, zone.name, "SOA")
         for item in items:
-            if item.id != soa or item.before is None or _serial(item.before) != _serial(item.after):
+            held, wanted = item.before, item.after
+            if item.id != soa or not isinstance(held, RRset) or not isinstance(wanted, RRset):
                 self.records.append(item)
                 continue
-            moved = _with_serial(item.after, following_serial(_serial(item.after) or 0))
+            serial = _serial(wanted)
+            moved = wanted if serial is None or serial != _serial(held) else _next(wanted, serial)
             if item.changes:
                 self.records.append(replace(item, after=moved))
-            else:
-                self.records.append(item)
-                self.serials.append(Change(kinds.RRSETS, soa, moved))
+                continue
+            self.records.append(item)
+            self.serials.append(Change(kinds.RRSETS, soa, moved))
 
 
 def _stored(rrtype: str, records: Sequence[str]) -> tuple[str, ...]:
@@ -223,6 +225,10 @@ def _with_serial(soa: RRset, serial: int) -> RRset:
         return soa
     fields[SOA_SERIAL] = str(serial)
     return replace(soa, records=(" ".join(fields),))
+
+
+def _next(soa: RRset, serial: int) -> RRset:
+    return _with_serial(soa, following_serial(serial))
 
 
 def _with_later_serial(before: RRset, wanted: RRset) -> RRset:

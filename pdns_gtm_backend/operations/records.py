@@ -5,7 +5,8 @@ from dataclasses import replace
 from typing import Final
 
 from pdns_gtm_backend.domain.names import canonical, is_below
-from pdns_gtm_backend.domain.record import record_type_error, stored_content, written_name
+from pdns_gtm_backend.domain.record import record_type_error, written_name
+from pdns_gtm_backend.domain.record import stored_content as stored_content
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation, pointer, shown
 from pdns_gtm_backend.domain.zone import MAX_SERIAL, RRset, Zone, rrset_key
 from pdns_gtm_backend.operations import audit

@@ -1,6 +1,6 @@
 """Encryption of private keys and shared secrets before they enter the store, its snapshot on disk or a backup.
 
-Fernet (https://cryptography.io/en/latest/fernet/): AES-128-CBC and HMAC-SHA256. Its keys are derived from the secrets of
+Fernet (https://cryptography.io/en/latest/fernet/): AES-128-CBC and HMAC-SHA256. Its keys are derived from secrets of
 settings.
 """
 

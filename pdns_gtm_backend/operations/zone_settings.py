@@ -71,12 +71,19 @@ def remove_key(operator: Operator, zone: str, number: int) -> Outcome:
     return operator.write(decide)
 
 
-def switch_key(operator: Operator, zone: str, number: int, **switches: bool) -> Outcome:
-    """Set `active` or `published` of a DNSSEC key. Raises NotFound, Unavailable."""
+def switch_key(
+    operator: Operator, zone: str, number: int, *, active: bool | None = None, published: bool | None = None
+) -> Outcome:
+    """Set `active` or `published` of a DNSSEC key, None = as it is. Raises NotFound, Unavailable."""
 
     def decide(serving: Serving) -> Plan:
         before = _zone_key(serving.snapshot, zone, number)
-        return _plan(kinds.ZONE_KEYS, before.key, before, replace(before, **switches))
+        after = replace(
+            before,
+            active=before.active if active is None else active,
+            published=before.published if published is None else published,
+        )
+        return _plan(kinds.ZONE_KEYS, before.key, before, after)
 
     return operator.write(decide)
 

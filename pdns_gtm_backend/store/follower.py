@@ -75,11 +75,13 @@ class Follower:
     """Holds the serving state of this process.
 
     listeners are called after the new state is visible, each change once and in order. path: where the snapshot is kept
-    on disk; None = nowhere.
+    on disk; None = nowhere. write_replicas: of its repository.
     """
 
-    def __init__(self, client: Client, path: Path | None = None, listeners: Sequence[Listener] = ()) -> None:
-        self.repository = Repository(client)
+    def __init__(
+        self, client: Client, path: Path | None = None, listeners: Sequence[Listener] = (), *, write_replicas: int = 0
+    ) -> None:
+        self.repository = Repository(client, write_replicas)
         self.listeners = list(listeners)
         self._changed = threading.Condition()
         self._stopping = threading.Event()
@@ -145,7 +147,7 @@ class Follower:
         held, found = self.serving.snapshot.position, self.repository.position()
         if not found.store_id and not held.store_id:
             found = replace(found, store_id=self.repository.identify())
-        if held.store_id and found.store_id != held.store_id:
+        if held.store_id and found.store_id != held.store_id and not self._accepted(found.store_id):
             other = f"store {found.store_id}" if found.store_id else "no store"
             self._say("foreign", f"Redis holds {other}, the snapshot is of store {held.store_id}: it is held")
             return False
@@ -156,10 +158,21 @@ class Follower:
         self._say("following", "")
         return True
 
+    def _accepted(self, found: str) -> bool:
+        """Has an operator said that the store `found` takes the place of the one that is followed?"""
+        held = self.serving.snapshot.position.store_id
+        if not found or not self.repository.succeeds(held):
+            return False
+        log.warning("store %s takes the place of %s", found, held, extra={"event": "store.adopted"})
+        return True
+
     def _reload(self, reason: str) -> None:
         began = time.monotonic()
         held, loaded = self.serving.snapshot, self.repository.load()
-        if held.position.store_id not in ("", loaded.position.store_id) or not loaded.position.store_id:
+        known = ("", loaded.position.store_id)
+        if not loaded.position.store_id or not (
+            held.position.store_id in known or self.repository.succeeds(held.position.store_id)
+        ):
             raise _Elsewhere("another store took its place while it was loaded")
         with _long_lived():
             snapshot = parse(loaded, held)

@@ -21,6 +21,8 @@ KEPT_CHANGES_OCTETS: Final = 64 * 2**20
 KEPT_EVENTS: Final = 50_000
 KEPT_AUDIT: Final = 50_000
 LOAD_ATTEMPTS: Final = 5
+REPLICATED_MILLISECONDS: Final = 700
+"""How long a write waits for replicas: shorter than a command may take (`connection`)."""
 
 
 class StoreUnavailable(Exception):
@@ -28,6 +30,10 @@ class StoreUnavailable(Exception):
 
     After a time-out or a lost connection Redis may have carried the write out, or may yet do so.
     """
+
+
+class NotReplicated(StoreUnavailable):
+    """The write is in this Redis, but fewer replicas than were asked for have said in time that they have it."""
 
 
 class Conflict(Exception):
@@ -72,14 +78,18 @@ class Loaded:
 
 
 class Repository:
-    """The documents in one Redis."""
+    """The documents in one Redis.
 
-    def __init__(self, client: Client) -> None:
+    write_replicas: how many replicas must say that they have a write of configuration before it counts as done.
+    """
+
+    def __init__(self, client: Client, write_replicas: int = 0) -> None:
         self.client = client
+        self.write_replicas = write_replicas
         self._commit = client.register_script(scripts.COMMIT)
 
     def commit(self, commit: Commit, store_id: str) -> int:
-        """Write all or nothing; returns the new revision. Raises Conflict or StoreUnavailable."""
+        """Write all or nothing; returns the new revision. Raises Conflict, NotReplicated or StoreUnavailable."""
         texts = [(c, "" if c.value is None else kinds.encode(c.kind, c.value)) for c in commit.changes]
         change = json.dumps([(c.kind, c.id, text) for c, text in texts], ensure_ascii=False, separators=(",", ":"))
         arguments: list[str | int] = [
@@ -104,13 +114,29 @@ class Repository:
         for c, text in texts:
             version = keys.version_field(c.kind, c.id) if kinds.versioned(c.kind) else ""
             arguments += [numbers[c.kind], c.id, text, version]
+        wanted = 0 if commit.configuration_revision is None else self.write_replicas
         try:
-            done, *rest = self._commit(keys=names, args=arguments)
+            (done, *rest), having = self._run(names, arguments, wanted)
         except RedisError as error:
             raise StoreUnavailable(unavailable_reason(error)) from error
         if not done:
             raise Conflict(rest[0], rest[1])
+        if having < wanted:
+            raise NotReplicated(
+                f"written here, not yet on {wanted} replicas: {having} confirmed within {REPLICATED_MILLISECONDS} ms"
+            ) from TimeoutError()
         return int(rest[0])
+
+    def _run(self, names: Sequence[str], arguments: Sequence[str | int], replicas: int) -> tuple[Any, int]:
+        """The commit script's reply, and how many replicas have what it wrote, where any are waited for."""
+        if not replicas:
+            return self._commit(keys=names, args=arguments), 0
+        # WAIT speaks of what its own connection wrote: both go in one piece (https://redis.io/commands/wait).
+        pipe: Any = self.client.pipeline(transaction=False)
+        self._commit(keys=names, args=arguments, client=pipe)
+        pipe.execute_command("WAIT", replicas, REPLICATED_MILLISECONDS)
+        reply, having = pipe.execute()
+        return reply, int(having)
 
     def load(self) -> Loaded:
         """Everything at one revision. Raises RedisError or NewerSchema."""
@@ -152,6 +178,10 @@ class Repository:
         pipe.set(keys.SCHEMA, keys.SCHEMA_VERSION, nx=True)
         pipe.get(keys.STORE_ID)
         return str(pipe.execute()[-1])
+
+    def succeeds(self, store_id: str) -> bool:
+        """Was this store accepted in place of the store `store_id` (`adoption`)? Raises RedisError."""
+        return bool(self.client.sismember(keys.SUCCEEDS, store_id))
 
     def time(self) -> float:
         """Seconds since the epoch by Redis's clock. Raises RedisError."""

@@ -14,6 +14,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -25,7 +26,7 @@ import requests
 
 from healthd.probes.registry import Probes, make_probes
 from healthd.probes.result import Result, Submit
-from healthd.scheduler import Job, Scheduler
+from healthd.scheduler import Job, Plan, Scheduler
 from healthd.verdicts import Verdict, advance, next_interval
 from pdns_gtm_backend.domain.health_check import DnsCheck, HealthCheck, HttpCheck, PingCheck
 from pdns_gtm_backend.domain.target import Target
@@ -268,6 +269,20 @@ def test_probes_are_punctual_with_10000_targets(ports: Ports, probes: Probes, de
     assert ended["timeout"] == pytest.approx(3333 if dead else 0, abs=500)
     assert set(ended) <= {"passed", "timeout"}
     assert p99 < 0.2
+
+
+def test_an_edit_of_a_few_among_10000_targets_concerns_only_these(ports: Ports) -> None:
+    kinds = checks(ports)
+    before = [Target(kinds["http"], address(number), "ipv4", NAME) for number in range(10_000)]
+    after = [*(replace(target, check=replace(target.check, fall=5)) for target in before[:5]), *before[5:]]
+    plan = Plan()
+    plan.update(before, 0.0)
+    for job in plan.take(10.0):
+        plan.finish(job, 10.0, wait=1000.0)
+    began = time.process_time()
+    plan.update(after, 10.0)
+    print(f"\n\nan edit of 5 among 10,000 targets: {(time.process_time() - began) * 1000:.1f} ms")
+    assert sorted(job.target.address for job in plan.take(11.0)) == sorted(target.address for target in after[:5])
 
 
 def histogram(lags: list[float]) -> str:

@@ -177,7 +177,7 @@ class System:
 
     def secrets(self) -> Sequence[str]:
         """Every secret that the containers were given."""
-        names = ("redis-password", "redis-url")
+        names = ("redis-password", "redis-url", "key-secret")
         return [*(self.execute("backend", "cat", f"/run/secrets/{name}") for name in names), self.token]
 
 

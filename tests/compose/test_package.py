@@ -132,13 +132,13 @@ def test_one_command_lets_powerdns_answer(machine: Machine, report: list[str]) -
 
 
 def test_secrets_are_in_no_listing(serving: Machine) -> None:
-    secret = serving.run("cat /etc/pdns-gtm/backend-secret")
-    assert len(secret) == 32
+    secrets = [serving.run(f"cat /etc/pdns-gtm/{name}") for name in ("backend-secret", "key-secret")]
+    assert [len(secret) for secret in secrets] == [32, 32]
     shown = serving.run(
         "ps axww -o args; systemctl show 'pdns-gtm-*' pdns; journalctl --no-pager; "
         "cat /proc/[0-9]*/environ | tr '\\0' '\\n'"
     )
-    assert secret not in shown
+    assert not any(secret in shown for secret in secrets)
     assert serving.run("stat -c '%a %U %G' /etc/pdns-gtm/backend-secret") == "640 root pdns-gtm"
 
 

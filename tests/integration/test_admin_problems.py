@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +12,9 @@ from immutables import Map
 from werkzeug.exceptions import BadRequest
 from werkzeug.test import TestResponse
 
+from pdns_gtm_backend.admin.failure_limit import TRIES, FailureLimit
 from pdns_gtm_backend.admin.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
+from pdns_gtm_backend.operations.operator import Quotas
 from pdns_gtm_backend.store.follower import Status
 from tests.support.api import PREFIX, Admin, figure, policy, pool
 from tests.support.redis_server import RedisServer
@@ -51,6 +54,30 @@ def failing(admin: Admin, view: Callable[[], Any] = divides) -> TestResponse:
         views["insight.list_vantages"] = sound
 
 
+def often_failing(admin: Admin) -> TestResponse:
+    """The failure of a client after as many as it has tries."""
+    held = admin.services.failures
+    admin.services.failures = FailureLimit(lambda: 0.0)
+    try:
+        refused = [admin.request("GET", "/pools", token="wrong") for _ in range(TRIES + 1)]
+        assert {answer.status_code for answer in refused[:-1]} == {401}
+        assert admin.request("GET", "/pools").status_code == 200
+        return refused[-1]
+    finally:
+        admin.services.failures = held
+
+
+def over_quota(admin: Admin) -> TestResponse:
+    """A write that a server of narrow limits refuses."""
+    services = admin.services
+    rules = services.rules
+    services.rules = replace(rules, quotas=Quotas(addresses_per_pool=1))
+    try:
+        return admin.request("POST", "/pools", pool("wide", "192.0.2.1", "192.0.2.2"))
+    finally:
+        services.rules = rules
+
+
 def foreign(admin: Admin) -> TestResponse:
     """A write while Redis holds another store."""
     follower = admin.services.follower
@@ -72,6 +99,8 @@ EVERY: dict[str, Callable[[Admin], TestResponse]] = {
     "invalid-parameters": lambda a: a.request("GET", "/pools?limit=x"),
     "bad-request": lambda a: failing(a, disconnects),
     "unauthenticated": lambda a: a.request("GET", "/pools", token="wrong"),
+    "too-many-failures": often_failing,
+    "quota": over_quota,
     "forbidden": lambda a: a.request("POST", "/pools", pool("x"), token=viewer(a)),
     "not-found": lambda a: a.request("GET", "/pools/nope"),
     "method-not-allowed": lambda a: a.request("DELETE", "/pools"),
@@ -139,6 +168,7 @@ def test_headers_that_go_with_problems(admin: Admin) -> None:
     changed = EVERY["precondition-failed"](admin)
     assert changed.headers["ETag"] == admin.request("GET", "/pools/pool-a").headers["ETag"]
     assert int(foreign(admin).headers["Retry-After"]) > 0
+    assert int(often_failing(admin).headers["Retry-After"]) > 0
 
 
 def test_an_error_of_the_server_tells_nothing_of_itself(admin: Admin, caplog: pytest.LogCaptureFixture) -> None:

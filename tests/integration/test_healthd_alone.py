@@ -99,7 +99,8 @@ def test_failback_waits_for_its_delay(site: Site, shop: Healthd, origins: Origin
 def test_changes_that_come_together_are_written_together(site: Site) -> None:
     addresses = [f"127.0.22.{number}" for number in range(1, 101)]
     with Origins(*addresses) as origins:
-        site.configure(site.check(origins.port, interval=2), pool("a", *addresses, health_checks=("web",)))
+        check = site.check(origins.port, interval=5, timeout=5, fall=3)
+        site.configure(check, pool("a", *addresses, health_checks=("web",)))
         site.healthd("hz")
         site.until_health("up", *addresses)
     writes = [write for write in site.writes() if any(key.startswith("target-states/") for key in write)]

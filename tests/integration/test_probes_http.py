@@ -136,6 +136,73 @@ def test_a_chunked_body_is_searched_across_its_chunks(probe: Probe) -> None:
     ).ok
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
+CHUNKED = OK + b"Transfer-Encoding: chunked\r\n"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"HTTP/1.0 200 OK\r\n\r\nready",
+        OK + b"\r\nready",
+        b"HTTP/1.1 200\r\nContent-Length: 5\r\n\r\nready",
+        b"HTTP/1.1 200 OK\nContent-Length: 5\n\nready",
+        b"HTTP/1.1 100 Continue\r\nX: 1\r\n\r\n" * 3 + OK + b"Content-Length: 5\r\n\r\nready",
+        OK + b"content-length:   5  \r\n\r\nready and more",
+        OK + b"Content-Length: 5\r\nContent-Length: 5\r\n\r\nready",
+        CHUNKED + b"Content-Length: 1\r\n\r\n5;a=b\r\nready\r\n0\r\nTrailer: x\r\n\r\n",
+        OK + b"TRANSFER-ENCODING: Chunked\r\n\r\n5\r\nready\r\n0\r\n\r\n",
+    ],
+)
+def test_ways_to_give_a_body(probe: Probe, data: bytes) -> None:
+    result = probed(probe, raw(data), expect_body="ready")
+    assert result.ok, result
+
+
+@pytest.mark.parametrize(
+    ("data", "octets"),
+    [
+        (OK + b"Content-Length: 2\r\n\r\nready", 2),
+        (OK + b"Content-Length: 0\r\n\r\nready", 0),
+        (b"HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n\r\nready", 0),
+        (b"HTTP/1.1 304 Not Modified\r\n\r\nready", 0),
+        (CHUNKED + b"\r\n0\r\n\r\nready", 0),
+        (CHUNKED + b"\r\n2\r\nre\r\n0\r\n\r\nready", 2),
+    ],
+)
+def test_what_is_behind_the_body_does_not_belong_to_it(probe: Probe, data: bytes, octets: int) -> None:
+    result = probed(probe, raw(data), expect_body="ready")
+    assert (result.reason, result.phase) == ("body", "body")
+    assert f"the first {octets} octets" in result.detail
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        (OK, "the connection ended within the headers"),
+        (OK + b"Server: x\r\n", "the connection ended within the headers"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", "the connection ended within the headers"),
+        (OK + b"Content-Length: 50\r\n\r\nshort", "the connection ended within the body"),
+        (CHUNKED + b"\r\n5\r\nre", "the connection ended within the body"),
+        (OK + b"Content-Length: 1, 2\r\n\r\nready", "more than one Content-Length"),
+        (OK + b"Content-Length: -5\r\n\r\nready", "Content-Length '-5'"),
+        (OK + b"Content-Length: 5\xb2\r\n\r\nready", "Content-Length '5\xb2'"),
+    ],
+)
+def test_half_answers_and_no_length_are_no_answers(data: bytes, told: str) -> None:
+    with http_probes("loop") as probe:
+        result = probed(probe, raw(data), expect_body="ready")
+    assert (result.ok, result.reason) == (False, "protocol")
+    assert told in result.detail
+
+
+def test_early_hints_are_not_the_answer() -> None:
+    """http.client takes 103 (RFC 8297) for it."""
+    with http_probes("loop") as probe:
+        result = probed(probe, raw(b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + OK + b"\r\n"))
+    assert (result.ok, result.detail) == (True, "status 200")
+
+
 def test_a_body_is_not_waited_for_once_it_matched(probe: Probe) -> None:
     early = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nready"
     result = probed(probe, raw(early, stay=True), expect_body="ready")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from healthd.probes.result import Probe, Result
-from healthd.probes.tls import client_context
+from healthd.probes.stream import client_context
 from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
 from pdns_gtm_backend.domain.target import Target
 from tests.support.origins import (
@@ -199,6 +199,36 @@ def test_ten_gigabytes_are_not_read(probe: Probe, good: Certificate) -> None:
         result = probe(target(origin.port, expect_body="never"))
         assert result.reason == "body"
         assert origin.sent < 100_000_000
+
+
+def test_many_tickets_are_no_trouble(probe: Probe, good: Certificate) -> None:
+    with Origin(answer(), certificate=good) as origin:
+        assert origin.context is not None
+        origin.context.num_tickets = 255
+        assert probe(target(origin.port)).ok
+
+
+def test_tls_has_a_limit_in_octets(authority: Authority, good: Certificate, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A body ends before it; what only the session sees, such as tickets, may go on for ever."""
+    monkeypatch.setattr("healthd.probes.connection.MAX_TLS_OCTETS", 40_000)
+    with http_probes("loop", ca_file=str(authority.file)) as probe, Origin(endless_body(), certificate=good) as origin:
+        result = probe(target(origin.port, expect_body="never"))
+    assert (result.reason, result.phase) == ("tls", "body")
+    assert "more than 40000 octets of TLS" in result.detail
+
+
+def test_a_server_that_is_not_trusted_is_told_why(probe: Probe, folder: Path) -> None:
+    """The alert that we send: otherwise its log only says that somebody went away."""
+    told: list[str] = []
+
+    def listening(connection: Connection) -> None:
+        raise AssertionError("no handshake")
+
+    with Origin(listening, certificate=self_signed(folder, NAME)) as origin:
+        origin.refused = told.append
+        assert probe(target(origin.port)).reason == "tls"
+        assert settle(lambda: bool(told))
+    assert "unknown ca" in told[0].lower()
 
 
 def test_reset_and_closed_after_the_handshake(probe: Probe, good: Certificate) -> None:

@@ -5,6 +5,7 @@ with RedisServer(folder) as redis, Admin(redis.url, folder) as admin:
 """
 
 import contextlib
+import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +14,7 @@ from typing import Any
 from werkzeug.test import TestResponse
 
 from pdns_gtm_backend.admin.app import create_app
+from pdns_gtm_backend.admin.failure_limit import FailureLimit
 from pdns_gtm_backend.admin.services import Services
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.geo.text import sibling
@@ -111,7 +113,10 @@ def restarted(admin: Admin) -> Iterator[Admin]:
 
 def emptied(admin: Admin) -> Admin:
     """The application as it began: its store without objects, states, events and audit, but for the first token."""
-    for kind in ("overrides", "instances", "pools", "health-checks", "lines", "zones", "tokens"):
+    admin.services.failures = FailureLimit(time.monotonic)
+    for drill in admin.get("/drills?state=executed&limit=1000")["items"]:
+        admin.post(f"/drills/{drill['id']}/rollback", {}, 200)
+    for kind in ("drills", "overrides", "instances", "pools", "health-checks", "lines", "zones", "tokens"):
         for item in admin.get(f"/{kind}?limit=1000")["items"]:
             first = item.get("kind") == "access" or f"gtm_{item.get('id')}_" in admin.token
             if not first:

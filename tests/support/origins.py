@@ -196,6 +196,7 @@ class Origin:
     """A server on a free port of `host`, one thread for each connection; stopped by leaving the `with` block.
 
     requests: all that were seen, oldest first. connections: how many were accepted. sent: octets of endless answers.
+    context: of TLS, None without. refused: is told why a handshake failed.
     """
 
     def __init__(
@@ -206,7 +207,8 @@ class Origin:
         self.connections = 0
         self.sent = 0
         self.closing = threading.Event()
-        self._context = None if certificate is None else self._server_context(certificate)
+        self.context = None if certificate is None else self._server_context(certificate)
+        self.refused: Callable[[str], None] = lambda _: None
         self._names = threading.local()
         self._open: set[socket.socket] = set()
         self._lock = threading.Lock()
@@ -266,14 +268,21 @@ class Origin:
         self._track(stream)
         # A peer that goes away is what these tests are about.
         with suppress(OSError):
-            if self._context is not None:
+            if self.context is not None:
                 self._names.sni = None
-                stream = self._context.wrap_socket(accepted, server_side=True)
+                stream = self._shake_hands(accepted, self.context)
                 self._track(stream)
             self.behaviour(Connection(stream, getattr(self._names, "sni", None), self))
         with self._lock:
             self._open -= {accepted, stream}
         stream.close()
+
+    def _shake_hands(self, accepted: socket.socket, context: ssl.SSLContext) -> ssl.SSLSocket:
+        try:
+            return context.wrap_socket(accepted, server_side=True)
+        except ssl.SSLError as error:
+            self.refused(str(error))
+            raise
 
     def _track(self, stream: socket.socket) -> None:
         with self._lock:

@@ -1,6 +1,5 @@
 """Probes for tests: an engine as a function that waits for its result."""
 
-import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -13,8 +12,7 @@ from healthd.probes.http import http_work
 from healthd.probes.loop import Loop, Work
 from healthd.probes.redirects import redirects_probe
 from healthd.probes.result import Probe, Result, Submit
-from healthd.probes.stream import TlsStream
-from healthd.probes.tls import client_context
+from healthd.probes.stream import client_context
 from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
 from pdns_gtm_backend.domain.target import Target
 from tests.support.origins import Behaviour, Origin
@@ -79,10 +77,7 @@ def probed(probe: Probe, behaviour: Behaviour, **settings: Any) -> Result:
 def http_probes(kind: str, *, allow_private: bool = True, ca_file: str | None = None) -> Iterator[Probe]:
     """The engine for http and https of this kind, `loop` or `requests`, as a Probe."""
     destinations = Destinations(allow_private=allow_private)
-    socket_class = TlsStream if kind == "requests" else ssl.SSLSocket
-    contexts = {
-        verify: client_context(verify=verify, ca_file=ca_file, socket_class=socket_class) for verify in (True, False)
-    }
+    contexts = {verify: client_context(verify=verify, ca_file=ca_file) for verify in (True, False)}
     if kind == "requests":
         yield redirects_probe(destinations, contexts)
         return

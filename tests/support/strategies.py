@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from pdns_gtm_backend.domain.answer import ServedInstance, serve
 from pdns_gtm_backend.domain.availability import PoolView, view_pool
 from pdns_gtm_backend.domain.client import Network, Place, parse_network
-from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck, PingCheck, Protocol
+from pdns_gtm_backend.domain.health_check import (
+    PORTLESS,
+    DnsCheck,
+    ExternalCheck,
+    HealthCheck,
+    HttpCheck,
+    PingCheck,
+    Protocol,
+)
 from pdns_gtm_backend.domain.instance import (
     FAMILIES,
     AccessPolicy,
@@ -152,19 +160,21 @@ HTTP_CHECKS: Final = st.builds(
 )
 
 
+DNS_CHECKS: Final = st.builds(DnsCheck, name=st.just("shop.example"), expect_answer=st.none() | st.just(("192.0.2.1",)))
+EXTERNAL_CHECKS: Final = st.builds(ExternalCheck, when_expired=st.sampled_from(["keep", "up", "down"]))
 VANTAGE_SELECTORS: Final = st.sampled_from(["ber", "hz-1", "country=CN", "isp=China Telecom"])
 
 
 @st.composite
 def health_checks(draw: st.DrawFn, identifier: str | None = None) -> HealthCheck:
     """Health checks of every protocol."""
-    protocol: Protocol = draw(st.sampled_from(["ping", "tcp", "http", "https"]))
-    ports = {"ping": st.none(), "tcp": st.integers(1, 65535)}.get(protocol, st.none() | st.integers(1, 65535))
+    protocol: Protocol = draw(st.sampled_from(["ping", "tcp", "http", "https", "dns", "external"]))
+    needs_port = protocol == "tcp" or (protocol not in PORTLESS and draw(st.booleans()))
     vantages = draw(st.none() | st.lists(VANTAGE_SELECTORS, min_size=1, max_size=4, unique=True).map(tuple))
     return HealthCheck(
         id=identifier or draw(IDENTIFIERS),
         protocol=protocol,
-        port=draw(ports),
+        port=draw(st.integers(1, 65535)) if needs_port else None,
         interval=draw(st.sampled_from([1, 2.5, 10, 86400])),
         timeout=draw(st.sampled_from([0.1, 3, 60])),
         fast_interval=draw(st.none() | st.sampled_from([1, 4])),
@@ -175,6 +185,8 @@ def health_checks(draw: st.DrawFn, identifier: str | None = None) -> HealthCheck
         min_vantages=draw(st.none() | st.integers(1, len(vantages) if vantages else 4)),
         http=draw(st.none() | HTTP_CHECKS) if protocol in ("http", "https") else None,
         ping=draw(st.none() | st.builds(PingCheck, count=st.integers(1, 20))) if protocol == "ping" else None,
+        dns=draw(DNS_CHECKS) if protocol == "dns" else None,
+        external=draw(st.none() | EXTERNAL_CHECKS) if protocol == "external" else None,
     )
 
 

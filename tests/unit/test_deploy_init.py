@@ -32,9 +32,10 @@ def test_secrets_are_made_once_and_differ_between_systems(init: ModuleType, tmp_
     init.main(first, ENVIRONMENT, TEMPLATE)
     init.main(other, ENVIRONMENT, TEMPLATE)
     assert written(first) == before
-    secret, elsewhere = (written(root)["secrets/redis-password"].strip() for root in (first, other))
-    assert len(secret) == 32
-    assert secret != elsewhere
+    for name in init.SECRETS:
+        secret, elsewhere = (written(root)[f"secrets/{name}"].strip() for root in (first, other))
+        assert len(secret) == 32
+        assert secret != elsewhere
 
 
 def test_the_password_is_only_in_the_volumes_of_those_who_need_it(init: ModuleType, tmp_path: Path) -> None:

@@ -1,5 +1,4 @@
 from collections.abc import Mapping
-from fractions import Fraction
 
 import pytest
 from hypothesis import given
@@ -56,13 +55,17 @@ def test_down_is_strictly_more_than_the_quorum_of_those_that_report(
         assert judgement.health == ("down" if 100 * counted.count(False) > percent * len(counted) else "up")
 
 
-@pytest.mark.parametrize(("percent", "count"), [(29, 100), (57, 100), (58, 50), (58, 100), (70, 90), (50, 2), (20, 5)])
-def test_a_share_equal_to_the_quorum_is_not_more_than_it(percent: int, count: int) -> None:
-    down = Fraction(percent, 100) * count
-    assert down.denominator == 1
+@pytest.mark.parametrize(
+    ("quorum", "down", "count"),
+    [
+        *((0.29, 29, 100), (0.57, 57, 100), (0.58, 29, 50), (0.7, 63, 90), (0.5, 1, 2), (0.2, 1, 5)),
+        *((1 / 3, 1, 3), (0.3333333333333333, 30, 90), (2 / 3, 2, 3), (0.6666666666666667, 60, 90), (1 / 7, 14, 98)),
+    ],
+)
+def test_a_share_equal_to_the_quorum_is_not_more_than_it(quorum: float, down: int, count: int) -> None:
     for extra, health in ((0, "up"), (1, "down")):
         seen = {f"v{i}": i >= down + extra for i in range(count)}
-        assert judge(check_with(percent / 100), verdicts_of(seen), set(seen), count).health == health
+        assert judge(check_with(quorum), verdicts_of(seen), set(seen), count).health == health
 
 
 @pytest.mark.parametrize(
