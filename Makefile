@@ -1,12 +1,12 @@
 .DEFAULT_GOAL := help
-.PHONY: help run origin test lint format bench lock packages-run packages-test python-run python-dev
+.PHONY: help run origin test test-faults lint format bench lock packages-run packages-test python-run python-dev
 SHELL := /bin/bash
 
 PYTHON ?= python3
 export PYTHON
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 run: packages-run python-run ## start the whole system in the foreground; Ctrl-C stops all of it
 	@exec .venv/bin/python -m pdns_gtm_backend.standalone
@@ -16,6 +16,9 @@ origin: python-run ## start a stopped origin of the demo again: make origin ORIG
 
 test: packages-test python-dev ## run all tests in parallel; ARGS="-k name" goes to pytest
 	@exec .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
+
+test-faults: packages-test python-dev ## kill, freeze, fill and cut off every part under load; a line for each fault
+	@exec .venv/bin/python -m pytest -s -p no:xdist tests/faults $(ARGS)
 
 lint: python-dev ## check style, types and layers
 	.venv/bin/ruff check

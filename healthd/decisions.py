@@ -43,7 +43,7 @@ class Evidence:
 @dataclass(frozen=True, slots=True)
 class TargetDecision:
     """states: new states by target. waiting: the causes that cannot be decided now, since too few vantages report, or
-    since the target is not known: the vantage has seen the change of the configuration first, or is still to see it.
+    since the target is not known here: the vantage knows a newer configuration, or an older one.
 
     outvoted: those without effect now, where one that says otherwise may have been dead already when the verdict
     changed: it has not been heard of since.
@@ -70,7 +70,7 @@ def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Eviden
             continue
         configured = configured_vantages(check, evidence.heartbeats)
         previous = states.get(target) or snapshot.target_states.get(target)
-        if vantage not in configured or (previous is not None and previous.health == changed.health):
+        if previous is not None and previous.health == changed.health:
             continue
         reporting = reporting_vantages(check, target, evidence.heartbeats, evidence.now)
         judgement = judge(check, verdicts, reporting, len(configured))
@@ -82,7 +82,12 @@ def decide_targets(snapshot: Snapshot, causes: Iterable[Cause], evidence: Eviden
             states[target] = state
         elif not _answered(changed, judgement, evidence):
             outvoted.add((vantage, target))
-    return TargetDecision(states, frozenset(waiting), frozenset(outvoted))
+    moot = {
+        (vantage, target)
+        for vantage, target in waiting | outvoted
+        if target in states and states[target].health == evidence.verdicts[target][vantage].health
+    }
+    return TargetDecision(states, frozenset(waiting - moot), frozenset(outvoted - moot))
 
 
 def _answered(changed: VantageVerdict, judgement: Judgement, evidence: Evidence) -> bool:

@@ -192,10 +192,10 @@ class Term:
             for name, beat in beats.items()
             if is_reporting(beat, now)
         }
-        snapshot = self._serving.snapshot
-        held = self._configured
-        if reporting != self._reporting or snapshot.pools is not held[0] or snapshot.health_checks is not held[1]:
-            self._reporting, self._configured = reporting, (snapshot.pools, snapshot.health_checks)
+        snapshot, held = self._serving.snapshot, self._configured
+        known = (reporting, frozenset(beats))
+        if known != self._reporting or snapshot.pools is not held[0] or snapshot.health_checks is not held[1]:
+            self._reporting, self._configured = known, (snapshot.pools, snapshot.health_checks)
             self._ready = self._waiting
         targets = {item.target for item in news}
         told = frozenset((item.vantage, item.target) for item in news if item.vantage)

@@ -60,7 +60,12 @@ def watch(
 
 
 def stale_checks(snapshot: Snapshot, heartbeats: Mapping[str, Heartbeat], now: float) -> dict[str, str]:
-    """The checks in use whose states are frozen since too few vantages report, with the reason."""
+    """The checks in use whose states are frozen since too few vantages report, with the reason.
+
+    None before the first vantage was ever seen: there are no states yet.
+    """
+    if not heartbeats:
+        return {}
     reasons = (
         (name, stale_reason(check, heartbeats, now))
         for name, check in snapshot.health_checks.items()

@@ -8,6 +8,7 @@ from flask import Flask, Response, g, request
 from pdns_gtm_backend.admin import (
     auth,
     configuration,
+    documentation,
     drills,
     health,
     insight,
@@ -50,6 +51,7 @@ def create_app(services: Services) -> Flask:
         insight.blueprint,
         configuration.blueprint,
         drills.blueprint,
+        documentation.blueprint,
     ):
         app.register_blueprint(blueprint, url_prefix=PREFIX)
     app.register_blueprint(health.blueprint)
@@ -67,7 +69,7 @@ def _finish(response: Response) -> Response:
     headers = response.headers
     headers["Cache-Control"] = "no-store"
     headers["X-Content-Type-Options"] = "nosniff"
-    headers["Content-Security-Policy"] = "default-src 'none'; frame-ancestors 'none'"
+    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
     headers["Referrer-Policy"] = "no-referrer"
     status = auth.services().follower.status
     if status.state != "following" and request.path.startswith(PREFIX):

@@ -2,11 +2,11 @@
 
 from flask import Blueprint, Response
 
-from pdns_gtm_backend.admin.auth import operator
+from pdns_gtm_backend.admin.auth import needs, operator
 from pdns_gtm_backend.admin.reading import flag, json_body, parameters, precondition
 from pdns_gtm_backend.admin.writing import answer, data_of, found, written
 from pdns_gtm_backend.domain.pool import Address
-from pdns_gtm_backend.operations import addresses
+from pdns_gtm_backend.operations import addresses, probing
 from pdns_gtm_backend.operations.operator import Outcome
 from pdns_gtm_backend.operations.pool_status import status_of_pool
 
@@ -50,6 +50,21 @@ def delete_address(identifier: str, address: str) -> Response:
     """Take an address out of its pool."""
     dry_run = flag(parameters("dry_run"), "dry_run")
     return written(addresses.delete(operator(), identifier, address, precondition(), dry_run=dry_run), ())
+
+
+@blueprint.get(f"{ADDRESS}/history")
+def address_history(identifier: str, address: str) -> Response:
+    """What each vantage remembers of an address: its latest probes and failures, loss and latency."""
+    parameters()
+    return answer(data_of(probing.history(operator(), identifier, address)))
+
+
+@blueprint.post(f"{ADDRESS}/probe")
+@needs("operator")
+def probe_address(identifier: str, address: str) -> Response:
+    """Have every vantage probe an address now; it counts for no verdict."""
+    parameters()
+    return answer(data_of(probing.probe(operator(), identifier, address)))
 
 
 def _written(outcome: Outcome, identifier: str) -> Response:

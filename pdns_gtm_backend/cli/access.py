@@ -98,5 +98,5 @@ vantage = Group("vantage", help="Places that probe.")
 @in_session
 def list_vantages(session: Session) -> None:
     """List the vantages and whether they report."""
-    items = session.client.get("/vantages")["items"]
+    items = session.client.page("/vantages")["items"]
     session.show_items(items, VANTAGE_COLUMNS, "no vantage has reported yet")

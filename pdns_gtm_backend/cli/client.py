@@ -17,6 +17,8 @@ CONNECT_SECONDS: Final = 5.0
 PAGE: Final = 1000
 MERGE_PATCH: Final = "application/merge-patch+json"
 ANY_VERSION: Final = "*"
+SUCCESS: Final = 200
+REDIRECTION: Final = 300
 
 Parameters = Mapping[str, str | int | bool | None]
 
@@ -70,12 +72,19 @@ class Client:
         left, cursor = most, None
         while left is None or left > 0:
             asked = PAGE if left is None else min(PAGE, left)
-            page = self.get(path, {**(parameters or {}), "limit": asked, "cursor": cursor})
+            page = self.page(path, {**(parameters or {}), "limit": asked, "cursor": cursor})
             yield from page["items"]
             left = None if left is None else left - len(page["items"])
             cursor = page["next"]
             if cursor is None:
                 return
+
+    def page(self, path: str, parameters: Parameters | None = None) -> Mapping[str, Any]:
+        """One page of a list: its `items`, and where the `next` one begins."""
+        found = self.get(path, parameters)
+        if isinstance(found, dict) and isinstance(found.get("items"), list) and "next" in found:
+            return found
+        raise Failure(f"{self.target.server}{PREFIX}{path} answers with something else than a list of objects")
 
     def send(
         self,
@@ -100,7 +109,7 @@ class Client:
         if new:
             headers["If-None-Match"] = ANY_VERSION
         answer = self._exchange(verb, self.target.server + PREFIX + path, headers, body, parameters, seconds)
-        if not answer.ok:
+        if not SUCCESS <= answer.status_code < REDIRECTION:
             raise failure_of(answer)
         return Answer(_json(answer) if answer.content else None, answer.headers.get("ETag", ""))
 

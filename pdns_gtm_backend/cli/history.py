@@ -126,7 +126,7 @@ def _last(client: Client, path: str, filters: Parameters, limit: int) -> list[En
     before: str | None = None
     while len(found) < limit:
         asked = {**filters, "order": "newest", "limit": min(PAGE, limit - len(found)), "before": before}
-        page = client.get(path, asked)
+        page = client.page(path, asked)
         found += page["items"]
         before = page["next"]
         if before is None:
@@ -141,7 +141,7 @@ def _batches(
     yield first
     after = first[-1]["id"] if first else _newest(client, path)
     while True:
-        page = client.get(path, {**filters, "after": after, "limit": PAGE})
+        page = client.page(path, {**filters, "after": after, "limit": PAGE})
         if page["items"]:
             yield page["items"]
             after = page["items"][-1]["id"]
@@ -154,7 +154,7 @@ def _batches(
 
 def _newest(client: Client, path: str) -> str | None:
     """The id of the newest entry of all, None where there is none."""
-    items = client.get(path, {"order": "newest", "limit": 1})["items"]
+    items = client.page(path, {"order": "newest", "limit": 1})["items"]
     return str(items[0]["id"]) if items else None
 
 

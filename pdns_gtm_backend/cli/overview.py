@@ -124,7 +124,7 @@ def _store_troubles(ready: Data) -> Iterator[Trouble]:
 def _vantages(client: Client) -> Sequence[Data] | None:
     """The vantages; None where the store is away, which is told otherwise."""
     try:
-        return list(client.get("/vantages")["items"])
+        return list(client.page("/vantages")["items"])
     except Failure as failure:
         if failure.exit_code == NOT_FOUND:
             raise

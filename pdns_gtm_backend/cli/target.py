@@ -139,7 +139,7 @@ def read_profile(path: Path, name: str | None) -> Mapping[str, str]:
                 hint = f"chmod 600 {path}"
                 raise Failure(f"{path} can be read by others (mode {stat.S_IMODE(mode):04o})", USAGE, hint=hint)
             held = tomllib.loads(file.read(MAX_PROFILE_BYTES).decode("utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if name is not None:
             raise Failure(f"there is no profile {name!r}: {path} does not exist", USAGE) from None
         return {}

@@ -140,7 +140,7 @@ def delete_tsig_key(request: Request) -> Any:
 
 
 def get_before_and_after_names(request: Request) -> Any:
-    """getBeforeAndAfterNamesAbsolute: all names relative to the zone, the apex is "."."""
+    """getBeforeAndAfterNamesAbsolute: both names relative to the zone, the apex is "."; `unhashed` is absolute."""
     view, orders = request.view, request.backend.administration.orders
     zone = orders.zone(view.zones.by_name, request.number("id"))
     if zone is None:
@@ -150,7 +150,9 @@ def get_before_and_after_names(request: Request) -> Any:
         found = order.around(request.name("qname"))
     except ValueError as error:
         raise BadRequest(f"parameters/qname: {error}") from None
-    return {"before": f"{found.before}.", "after": f"{found.after}.", "unhashed": f"{found.unhashed}."}
+    # PowerDNS asks for the types at this name: it takes it as it is, and adds the zone to the other two.
+    unhashed = f"{found.unhashed}.{zone.zone.name}.".lstrip(".")
+    return {"before": f"{found.before}.", "after": f"{found.after}.", "unhashed": unhashed}
 
 
 def _metadata(snapshot: Snapshot, zone: str) -> dict[str, list[str]]:

@@ -30,11 +30,17 @@ class FoundAddress:
 
 def get(operator: Operator, pool_id: str, address: str) -> FoundAddress:
     """Raises NotFound."""
-    pool = _pool(operator.writer.reading().snapshot, pool_id)
+    _, found = found_address(operator.writer.reading().snapshot, pool_id, address)
+    return FoundAddress(found, version_of(found))
+
+
+def found_address(snapshot: Snapshot, pool_id: str, address: str) -> tuple[Pool, Address]:
+    """A pool and its address of that text. Raises NotFound."""
+    pool = _pool(snapshot, pool_id)
     found = _find(pool, address)
     if found is None:
         raise NotFound(f"pool {pool_id} has no address {shown(address)}")
-    return FoundAddress(found, version_of(found))
+    return pool, found
 
 
 def version_of(address: Address) -> str:
@@ -91,10 +97,7 @@ def delete(
     operator.require_unrestricted("pools")
 
     def decide(serving: Serving) -> Plan:
-        pool = _pool(serving.snapshot, pool_id)
-        before = _find(pool, address)
-        if before is None:
-            raise NotFound(f"pool {pool_id} has no address {shown(address)}")
+        pool, before = found_address(serving.snapshot, pool_id, address)
         precondition.check(f"address {before.address}", version_of(before))
         left = tuple(held for held in pool.addresses if held is not before)
         after = replace(pool, addresses=left)

@@ -2,15 +2,16 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.names import canonical
+from pdns_gtm_backend.domain.record import stored_content, written_name
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 from pdns_gtm_backend.domain.zone import MAX_SERIAL, RRset, Zone, rrset_key
 from pdns_gtm_backend.operations.configuration_file import SECTIONS, ConfigurationFile, Records, ZoneWithRecords
 from pdns_gtm_backend.operations.documents import canonical_or_same
-from pdns_gtm_backend.operations.records import SOA_FIELDS, SOA_SERIAL, following_serial, stored_content
+from pdns_gtm_backend.operations.records import following_serial, soa_serial, with_serial
 from pdns_gtm_backend.operations.resources import RESOURCES
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
@@ -164,7 +165,7 @@ class _Zones:
         elif before is not None and before.kind != entry.kind:
             detail = f"{shown(entry.kind)} is not allowed: zone {name} is {before.kind} and stays so"
             self.violations.append(Violation(place + "/kind", detail))
-        zone = before or Zone(name=name, kind=entry.kind, serial=1 if entry.serial is None else entry.serial)
+        zone = before or _new_zone(name, entry)
         self.zones.append(Item(kinds.ZONES, name, place, before, zone))
         items = [self._record(zone, r, place + pointer("rrsets", i)) for i, r in enumerate(entry.rrsets)]
         gone = _gone(self._records_of(name), items)
@@ -172,7 +173,7 @@ class _Zones:
         self._add(items, zone, before is not None and (bool(gone) or any(item.changes for item in items)))
 
     def _record(self, zone: Zone, given: Records, place: str) -> Item:
-        name, rrtype = canonical(given.name), given.type.upper()
+        name, rrtype = _written(given.name), given.type.upper()
         key = rrset_key(zone.name, name, rrtype)
         before = self._snapshot.rrsets.get(key)
         same = before is not None and given.records == before.records
@@ -187,20 +188,46 @@ class _Zones:
         if not moves:
             self.records += items
             return
-        self.serials.append(Change(kinds.ZONES, zone.name, replace(zone, serial=following_serial(zone.serial))))
-        soa = rrset_key(zone.name, zone.name, "SOA")
-        for item in items:
-            held, wanted = item.before, item.after
-            if item.id != soa or not isinstance(held, RRset) or not isinstance(wanted, RRset):
-                self.records.append(item)
-                continue
-            serial = _serial(wanted)
-            moved = wanted if serial is None or serial != _serial(held) else _next(wanted, serial)
-            if item.changes:
-                self.records.append(replace(item, after=moved))
-                continue
-            self.records.append(item)
-            self.serials.append(Change(kinds.RRSETS, soa, moved))
+        key = rrset_key(zone.name, zone.name, "SOA")
+        soa = next((item for item in items if item.id == key), None)
+        serial = following_serial(zone.serial)
+        self.records += (item for item in items if item is not soa)
+        if soa is not None:
+            moved = _moved(soa)
+            serial = soa_serial(moved) or serial
+            self.records.append(replace(soa, after=moved) if soa.changes else soa)
+            if not soa.changes and moved != soa.after:
+                self.serials.append(Change(kinds.RRSETS, key, moved))
+        self.serials.append(Change(kinds.ZONES, zone.name, replace(zone, serial=serial)))
+
+
+def _moved(soa: Item) -> RRset:
+    """An SOA record of a zone that changes: with the next serial, unless the file gives it a later one."""
+    wanted: RRset = cast("RRset", soa.after)
+    serial = soa_serial(wanted)
+    if soa.before is None or serial is None or serial != soa_serial(soa.before):
+        return wanted
+    return with_serial(wanted, following_serial(serial))
+
+
+def _new_zone(name: str, entry: ZoneWithRecords) -> Zone:
+    """A zone that is not there yet; its own SOA record has the serial, as PowerDNS answers it."""
+    serials = (
+        soa_serial(RRset(zone=name, name=name, type="SOA", records=records.records))
+        for records in entry.rrsets
+        if records.type.upper() == "SOA"
+    )
+    own = next((serial for serial in serials if serial is not None), None)
+    serial = own if own is not None else 1 if entry.serial is None else entry.serial
+    return Zone(name=name, kind=entry.kind, serial=serial)
+
+
+def _written(name: str) -> str:
+    """A name as it is stored; as it was given where it is none, which is told later."""
+    try:
+        return written_name(name)
+    except ValueError:
+        return name
 
 
 def _stored(rrtype: str, records: Sequence[str]) -> tuple[str, ...]:
@@ -211,32 +238,12 @@ def _stored(rrtype: str, records: Sequence[str]) -> tuple[str, ...]:
         return tuple(records)
 
 
-def _serial(soa: RRset) -> int | None:
-    """The serial in an SOA record; None where it has none."""
-    fields = soa.records[0].split()
-    if len(fields) != SOA_FIELDS or not fields[SOA_SERIAL].isdecimal():
-        return None
-    return int(fields[SOA_SERIAL])
-
-
-def _with_serial(soa: RRset, serial: int) -> RRset:
-    fields = soa.records[0].split()
-    if len(fields) != SOA_FIELDS:
-        return soa
-    fields[SOA_SERIAL] = str(serial)
-    return replace(soa, records=(" ".join(fields),))
-
-
-def _next(soa: RRset, serial: int) -> RRset:
-    return _with_serial(soa, following_serial(serial))
-
-
 def _with_later_serial(before: RRset, wanted: RRset) -> RRset:
     """`wanted` with the later serial of both (RFC 1982): a file must not take a zone back in time."""
-    held, given = _serial(before), _serial(wanted)
+    held, given = soa_serial(before), soa_serial(wanted)
     if held is None or given is None or 0 < (given - held) % (MAX_SERIAL + 1) < HALF:
         return wanted
-    return _with_serial(wanted, held)
+    return with_serial(wanted, held)
 
 
 def counted(items: Sequence[Item]) -> Mapping[str, Sequence[Item]]:

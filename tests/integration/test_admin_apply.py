@@ -289,13 +289,14 @@ def test_records_move_the_serial_and_never_back(admin: Admin) -> None:
     apex = {"name": "shop.example", "type": "SOA", "ttl": 3600, "records": [soa]}
     zone = {"name": "shop.example", "serial": 41, "rrsets": [apex]}
     apply(admin, {"zones": [zone]})
-    assert admin.get("/zones/shop.example")["serial"] == 41
+    # Its own SOA record says what its serial is.
+    assert admin.get("/zones/shop.example")["serial"] == 7
     zone["rrsets"] = [apex, {"name": "a.shop.example", "type": "A", "records": ["192.0.2.1"]}]
     applied = apply(admin, {"zones": [zone]})
     assert actions(applied) == [("create", "rrsets", "shop.example|a.shop.example|A")]
-    assert admin.get("/zones/shop.example")["serial"] == 42
+    assert admin.get("/zones/shop.example")["serial"] == 8
     assert admin.get("/zones/shop.example/rrsets/shop.example/SOA")["records"] == [soa.replace(" 7 ", " 8 ")]
-    # The file still says 7 and 41: that is no change, and no way back.
+    # The file still says 7: that is no change, and no way back.
     assert apply(admin, {"zones": [zone]})["changes"] == []
     apex["records"] = [soa.replace("hostmaster", "admin")]
     apply(admin, {"zones": [zone]})
@@ -304,8 +305,21 @@ def test_records_move_the_serial_and_never_back(admin: Admin) -> None:
     ]
     apex["records"] = [soa.replace("hostmaster", "admin").replace(" 7 ", " 2026010100 ")]
     apply(admin, {"zones": [zone]})
+    assert admin.get("/zones/shop.example")["serial"] == 2026010100
     assert " 2026010100 " in admin.get("/zones/shop.example/rrsets/shop.example/SOA")["records"][0]
     assert apply(admin, {"zones": [zone]})["changes"] == []
+
+
+def test_a_zone_without_an_soa_record_has_a_serial_too(admin: Admin) -> None:
+    zone: dict[str, Any] = {"name": "shop.example", "serial": 41}
+    apply(admin, {"zones": [zone]})
+    assert admin.get("/zones/shop.example")["serial"] == 41
+    zone["rrsets"] = [{"name": "a.shop.example", "type": "A", "records": ["192.0.2.1"]}]
+    apply(admin, {"zones": [zone]})
+    assert admin.get("/zones/shop.example")["serial"] == 42
+    assert apply(admin, {"zones": [zone]})["changes"] == []
+    apply(admin, {"zones": [{"name": "shop.example"}]})
+    assert admin.get("/zones/shop.example")["serial"] == 43
 
 
 def test_a_file_that_changes_too_much_is_held_back(admin: Admin) -> None:

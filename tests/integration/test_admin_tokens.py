@@ -2,17 +2,21 @@
 
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from pdns_gtm_backend.admin.failure_limit import FailureLimit
+from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.operations.errors import OperationError
 from pdns_gtm_backend.operations.operator import SYSTEM
 from pdns_gtm_backend.operations.startup import ensure_token
+from pdns_gtm_backend.operations.token_uses import WRITE_SECONDS, TokenUses
 from pdns_gtm_backend.operations.tokens import new_secret
-from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store import keys, kinds
 from pdns_gtm_backend.store.repository import Commit
 from pdns_gtm_backend.store.snapshot import Change
 from tests.support.api import PREFIX, Admin, figure, policy, pool, restarted
@@ -38,6 +42,12 @@ def fresh(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Itera
         client.flushall()
     with Admin(redis.url, tmp_path_factory.mktemp("a")) as running:
         yield running
+
+
+@pytest.fixture(autouse=True)
+def no_failures(admin: Admin) -> None:
+    """As if nobody had failed before."""
+    admin.services.failures = FailureLimit(time.monotonic)
 
 
 def token(admin: Admin, role: str, **more: str) -> str:
@@ -91,7 +101,7 @@ def test_each_role_may_do_its_part_and_no_more(admin: Admin) -> None:
 
 
 def test_every_change_of_the_api_asks_for_a_role(admin: Admin) -> None:
-    """No route that changes something is open to viewers, whatever is added later."""
+    """No route that changes something is open to viewers, whatever is added later; of `/apply` they may ask."""
     viewer = token(admin, "viewer")
     walked = 0
     for rule in admin.app.url_map.iter_rules():
@@ -109,12 +119,39 @@ def test_a_token_is_told_once_and_kept_as_a_hash(admin: Admin) -> None:
     assert admin.request("GET", "/pools", token=made["token"]).status_code == 200
     assert set(made) == {"id", "name", "role", "label", "created", "expires", "token"}
     read = admin.get(f"/tokens/{made['id']}")
+    assert read.pop("last_used").endswith("Z")
     assert read == {name: value for name, value in made.items() if name != "token"}
     assert all("token" not in listed and "hash" not in listed for listed in admin.get("/tokens")["items"])
     client = admin.services.follower.repository.client
     assert made["token"] not in str(client.hgetall("{gtm}:tokens"))
     admin.delete(f"/tokens/{made['id']}")
     assert admin.request("GET", "/pools", token=made["token"]).status_code == 401
+
+
+def test_the_last_use_of_a_token_is_known_everywhere_and_no_change(admin: Admin, tmp_path: Path) -> None:
+    secret = token(admin, "viewer")
+    identifier = secret.split("_")[1]
+    assert admin.get(f"/tokens/{identifier}")["last_used"] is None
+    clock = [time.time()]
+    uses = admin.services.token_uses = TokenUses(admin.services.writer, lambda: clock[0])
+    client = admin.services.follower.repository.client
+    before = client.get(keys.REVISION)
+    client.delete(keys.TOKEN_USES)
+    assert admin.request("GET", "/pools", token=secret).status_code == 200
+    used = admin.get(f"/tokens/{identifier}")["last_used"]
+    assert used == rfc3339(int(clock[0]))
+    assert client.hgetall(keys.TOKEN_USES) == {}
+    clock[0] += WRITE_SECONDS
+    admin.get("/pools")
+    assert client.hget(keys.TOKEN_USES, identifier) == str(int(clock[0] - WRITE_SECONDS))
+    assert client.get(keys.REVISION) == before
+    other = TokenUses(admin.services.writer, time.time)
+    assert rfc3339(other.all()[identifier].timestamp()) == used
+    client.hset(keys.TOKEN_USES, mapping={"gone": "1", identifier: "garbage"})
+    assert set(other.all()) == {"gone", admin.token.split("_")[1]}
+    admin.delete(f"/tokens/{identifier}")
+    uses.write()
+    assert set(client.hkeys(keys.TOKEN_USES)) == {admin.token.split("_")[1]}
 
 
 def test_a_token_of_another_secret_is_refused(admin: Admin) -> None:

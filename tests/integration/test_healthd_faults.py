@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
+from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.target import target_key
 from pdns_gtm_backend.store import keys
-from pdns_gtm_backend.store.leases import LEASE_MILLISECONDS
+from pdns_gtm_backend.store.leases import LEASE_MILLISECONDS, Lease
 from tests.support.healthd import Healthd, Origins, Site
 from tests.support.store import instance, pool
 
@@ -299,6 +300,26 @@ def test_a_vantage_that_is_forgotten_is_waited_for_no_longer(site: Site, origins
     site.until_health("down", A1)
     site.until(lambda: site.events()[-1]["kind"] == "state.fresh")
     assert [event["kind"] for event in site.events()][-2:] == ["vantage.forgotten", "state.fresh"]
+
+
+def test_a_verdict_that_comes_before_the_configuration_it_is_about(site: Site, origins: Origins) -> None:
+    """Each vantage follows the store by itself, so that it may be ahead of the leader."""
+    site.configure(site.check(origins.port, vantages=("ahead",)))
+    leader = site.healthd("hz")
+    site.until(lambda: leader.ready()["leader"])
+    lease = Lease(site.client, keys.vantage_lease("ahead"))
+    assert lease.hold()
+    now = site.vantages.beat("ahead", lease.token, Heartbeat(time=0))
+    down = VantageVerdict(up=False, since=now, detail="refused")
+    site.vantages.publish("ahead", lease.token, {TARGET: down, target_key("web", B1, None, None): down})
+    site.until(lambda: site.client.sismember(keys.VERDICTS_WAITING, f"ahead|{TARGET}"))
+    site.configure(pool("a", A1, health_checks=("web",)))
+    lease.hold()
+    site.vantages.beat("ahead", lease.token, Heartbeat(time=0))
+    site.until_health("down", A1)
+    lease.hold()
+    site.vantages.publish("ahead", lease.token, {target_key("web", B1, None, None): None})
+    site.until(lambda: not site.client.exists(keys.VERDICTS_WAITING))
 
 
 def test_of_three_two_decide(site: Site, origins: Origins) -> None:

@@ -10,8 +10,8 @@ import requests
 from pdns_gtm_backend.dns.pdns_conf import backend_url
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.store.repository import Repository, parse
-from tests.support.documents import deleted, rrset
 from tests.support.dns_system import DnsSystem
+from tests.support.documents import deleted, rrset
 from tests.support.writable_system import ZONE, command, listed, run, serial, util, writable_system
 
 DYNAMIC = {("www.shop.example", "60", "A", "192.0.2.1"), ("www.shop.example", "60", "A", "192.0.2.2")}
@@ -141,9 +141,9 @@ def test_a_zone_is_cleared_but_for_its_instances(system: DnsSystem) -> None:
     ("words", "said"),
     [
         (("add-record", ZONE, "www", "A", "60", "192.0.2.99"), "backend did not accept"),
-        (("replace-rrset", ZONE, "www", "A", "60", "192.0.2.99"), ""),
+        (("replace-rrset", ZONE, "www", "A", "60", "192.0.2.99"), "backend did not accept"),
         (("add-record", ZONE, "bad", "A", "60", "nope"), "Parsing record content"),
-        (("add-record", "nowhere.example", "bad", "A", "60", "192.0.2.1"), "doesn't exist"),
+        (("add-record", "nowhere.example", "bad", "A", "60", "192.0.2.1"), "does not exist"),
     ],
 )
 def test_what_is_refused_is_said_and_not_written(system: DnsSystem, words: tuple[str, ...], said: str) -> None:

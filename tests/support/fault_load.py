@@ -10,7 +10,6 @@ import dns.exception
 import requests
 
 from tests.support.dns_client import DnsClient
-from tests.support.figure import MAINLAND, WORLD
 from tests.support.oracle import Oracle
 from tests.support.stack import Api
 
@@ -20,6 +19,15 @@ RETRY_SECONDS = 0.8
 """After which a resolver asks the next server of a zone."""
 WRITE_SECONDS = 0.25
 RESOLVER = "resolver"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked. client: by which the oracle knows what is right. subnet: that PowerDNS is told."""
+
+    client: str
+    name: str
+    subnet: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +45,9 @@ class Asked:
 class Load:
     """One asker for each site and one resolver that asks a second site where the first fails. clients: by site."""
 
-    def __init__(self, name: str, clients: Mapping[str, DnsClient]) -> None:
+    def __init__(self, questions: Sequence[Question], clients: Mapping[str, DnsClient]) -> None:
         self.asked: list[Asked] = []
-        self._name = name
+        self._questions = questions
         self._clients = clients
         self._stop = threading.Event()
         askers: list[Sequence[str]] = [(site,) for site in clients]
@@ -60,20 +68,20 @@ class Load:
         rng = random.Random(" ".join(sites))
         asker = sites[0] if len(sites) == 1 else RESOLVER
         while not self._stop.wait(PAUSE_SECONDS):
-            client = rng.choice((MAINLAND, WORLD))
-            name = "".join(rng.choice((c, c.upper())) for c in self._name)
+            question = rng.choice(self._questions)
+            name = "".join(rng.choice((c, c.upper())) for c in question.name)
             sent = time.monotonic()
             failure, addresses = "", None
             for number, site in enumerate(rng.sample(sites, len(sites))):
                 last = number == len(sites) - 1
-                addresses, failure = self._ask(site, name, client, TIMEOUT_SECONDS if last else RETRY_SECONDS)
+                addresses, failure = self._ask(site, name, question.subnet, TIMEOUT_SECONDS if last else RETRY_SECONDS)
                 if addresses is not None:
                     break
-            self.asked.append(Asked(asker, client, sent, time.monotonic(), addresses, failure))
+            self.asked.append(Asked(asker, question.client, sent, time.monotonic(), addresses, failure))
 
-    def _ask(self, site: str, name: str, client: str, timeout: float) -> tuple[tuple[str, ...] | None, str]:
+    def _ask(self, site: str, name: str, subnet: str, timeout: float) -> tuple[tuple[str, ...] | None, str]:
         try:
-            reply = replace(self._clients[site], timeout=timeout).ask(name, "A", client)
+            reply = replace(self._clients[site], timeout=timeout).ask(name, "A", subnet)
         except (dns.exception.DNSException, OSError) as error:
             return None, f"{site}: {type(error).__name__}"
         if reply.code != "NOERROR":

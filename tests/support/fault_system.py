@@ -9,6 +9,7 @@ with Single(folder) as redis, FaultSystem(folder, redis.tcp_url) as system:
         fault.over()
 """
 
+import os
 import signal
 import sys
 import time
@@ -24,8 +25,8 @@ from pdns_gtm_backend.dns.pdns_conf import CONTROL_SOCKET
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.vantages import Vantages
 from tests.support.api import write_places
-from tests.support.fault_load import Judged, Load, Span, Writes, judge
-from tests.support.figure import MAINLAND, POOLS, WORLD, Origins, load_figure
+from tests.support.fault_load import Judged, Load, Question, Span, Writes, judge
+from tests.support.figure import MAINLAND, POOLS, WORLD, Origins, load_figure, policy
 from tests.support.oracle import Oracle
 from tests.support.ports import free_port
 from tests.support.powerdns import BackendProcess, PowerDns, _Process, environment, wait_for
@@ -35,6 +36,8 @@ FALL, INTERVAL, TIMEOUT = 2, 1, 1
 BOUND_SECONDS = FALL * INTERVAL + TIMEOUT + 2.0
 """design.md section 9: so long after a fault's end, an address that died during it has left the answers."""
 START_SECONDS = 40.0
+EVERYWHERE = "everywhere"
+"""The client of an instance that answers all alike, whose answers PowerDNS keeps until it is told."""
 VANTAGES = ("ber", "hkg", "hz")
 A1, A2 = POOLS["pool-a"]
 TITLE = f"{'fault':58} {'answers':>8} {'failed':>7} {'wrong':>6} {'s to right':>11}   writes: kept, refused, lost"
@@ -86,10 +89,10 @@ class Site:
         """The file that the backend keeps its snapshot in."""
         return self.settings.var / "snapshot" / "backend.snapshot"
 
-    def addresses(self, name: str, client: str) -> list[str] | None:
+    def addresses(self, question: Question) -> list[str] | None:
         """What is answered now; None where nothing is."""
         try:
-            reply = self.powerdns.client.ask(name, "A", client)
+            reply = self.powerdns.client.ask(question.name, "A", question.subnet)
         except (dns.exception.DNSException, OSError):
             return None
         return reply.values("A") if reply.code == "NOERROR" else None
@@ -97,6 +100,25 @@ class Site:
     def serve(self) -> None:
         """Wait until the backend answers."""
         self.backend.started(lambda: self.backend.get("/livez") is not None)
+
+    def kill_backend(self) -> None:
+        """End all of it at once, as systemd does with what is left of a service."""
+        workers = workers_of(self.backend.pid)
+        self.backend.signal(signal.SIGKILL)
+        for pid in workers:
+            os.kill(pid, signal.SIGKILL)
+        self.backend.stop()
+
+    def start_backend(self, question: Question) -> None:
+        """Start it, and wait until PowerDNS has an answer of it."""
+        self.backend.start()
+        self.serve()
+        wait_for(lambda: self.addresses(question), "answers of the new backend")
+
+
+def workers_of(pid: int) -> set[int]:
+    """The processes that a process has started."""
+    return set(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
 class Fault:
@@ -138,10 +160,13 @@ class Fault:
         finally:
             self._down.setdefault(site.name, []).append(Span(began, time.monotonic()))
 
-    @property
-    def seconds(self) -> float:
-        """Since the fault ended, or where states spread during it, since the address died."""
-        return time.monotonic() - self._reference
+    def seconds(self, load: Load) -> float:
+        """How long dead addresses were answered: since the fault ended, or since they died where states spread in it.
+
+        0 where they had left before.
+        """
+        held = (one.sent for one in load.asked if one.addresses and not set(self.dead).isdisjoint(one.addresses))
+        return max(0.0, max(held, default=0.0) - self._reference)
 
     def judged(self, load: Load) -> Judged:
         """Every answer since the fault began."""
@@ -150,7 +175,7 @@ class Fault:
 
 
 class FaultSystem:
-    """The processes, and the one load that runs while a fault is done. urls: of Redis, by vantage, where they differ."""
+    """The processes, and the load that runs while a fault is done. urls: of Redis, by vantage, where they differ."""
 
     def __init__(
         self, folder: Path, url: str, urls: Mapping[str, str] | None = None, *, write_replicas: int = 0
@@ -191,7 +216,13 @@ class FaultSystem:
             self.api = Api(f"{self.admin.url}/api/v1", token.read_text().strip())
             stack.callback(self.api.close)
             check = {"fall": FALL, "interval": INTERVAL, "timeout": TIMEOUT}
-            self.cname: str = load_figure(self.api, self.origins.port, **check)["cname"]
+            by_line = load_figure(self.api, self.origins.port, **check)["cname"]
+            alike = {"name": "alike", "policies": [policy("all", "default", ("pool-a", "pool-c"))]}
+            self.questions = (
+                Question(MAINLAND, by_line, MAINLAND),
+                Question(WORLD, by_line, WORLD),
+                Question(EVERYWHERE, self.api.post("/instances", alike)["cname"], WORLD),
+            )
             self.wait_until_right()
             self._stack = stack.pop_all()
         return self
@@ -202,7 +233,7 @@ class FaultSystem:
     @property
     def oracle(self) -> Oracle:
         a, b, c = POOLS.values()
-        return Oracle(self.origins.histories, {MAINLAND: [a, c], WORLD: [b, c]}, BOUND_SECONDS)
+        return Oracle(self.origins.histories, {MAINLAND: [a, c], WORLD: [b, c], EVERYWHERE: [a, c]}, BOUND_SECONDS)
 
     def leader(self, client: Any) -> Part:
         """The healthd that leads, as it has noted it."""
@@ -210,12 +241,13 @@ class FaultSystem:
         return self.healthds[Vantages(client).leadership().name]
 
     def wait_until_right(self, *dead: str) -> None:
-        """Wait until every site answers both kinds of client as it should while these addresses are dead."""
+        """Wait until every site answers every client as it should while these addresses are dead."""
         alive = [address for address in POOLS["pool-a"] if address not in dead]
-        wanted = {MAINLAND: sorted(alive or POOLS["pool-c"]), WORLD: sorted(POOLS["pool-b"])}
+        near = sorted(alive or POOLS["pool-c"])
+        wanted = {MAINLAND: near, WORLD: sorted(POOLS["pool-b"]), EVERYWHERE: near}
 
         def right() -> bool:
-            return all(site.addresses(self.cname, client) == wanted[client] for site in self.sites for client in wanted)
+            return all(site.addresses(one) == wanted[one.client] for site in self.sites for one in self.questions)
 
         wait_for(right, f"right answers without {dead}", START_SECONDS)
 
@@ -237,13 +269,15 @@ class FaultSystem:
         self.wait_until_known_up()
         self._number += 1
         clients = {site.name: site.powerdns.client for site in self.sites}
-        with Load(self.cname, clients) as load, Writes(self.api, f"w{self._number}") as writes:
+        with Load(self.questions, clients) as load, Writes(self.api, f"w{self._number}") as writes:
             fault = Fault(self, name, stalls)
-            yield fault
-            self.wait_until_right(*fault.dead)
-            seconds = fault.seconds
-            for address in fault.dead:
-                self.origins.start(address)
+            try:
+                yield fault
+                self.wait_until_right(*fault.dead)
+                seconds = fault.seconds(load)
+            finally:
+                for address in fault.dead:
+                    self.origins.start(address)
             self.wait_until_right()
             judged = fault.judged(load)
         kept = {line["id"] for line in self.api.get("/lines?limit=1000")["items"]}

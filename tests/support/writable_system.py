@@ -55,7 +55,7 @@ def util(system: DnsSystem, *words: str) -> str:
 
 def command(system: DnsSystem, text: str) -> str:
     """What `backend-cmd remote` answers."""
-    return util(system, "backend-cmd", "remote", text).removesuffix(f"\n== {text}\n")
+    return util(system, "backend-cmd", "remote", text).removesuffix(f"== {text}\n").removesuffix("\n")
 
 
 def listed(system: DnsSystem, zone: str = ZONE) -> set[tuple[str, str, str, str]]:

@@ -346,13 +346,32 @@ def test_a_lone_vantage_and_one_whose_reference_answers_are_never_suspended() ->
     assert not world.suspended
 
 
-def test_targets_that_nobody_probes_and_verdicts_that_are_gone_are_no_cause() -> None:
+def test_verdicts_that_are_gone_are_no_cause_and_those_on_unknown_targets_wait() -> None:
+    """A vantage may know a newer configuration than the leader, or an older one: then it withdraws its verdict."""
     world = two_vantages(min_vantages=1, quorum=0.0)
-    gone = target_key("web", "192.0.2.99", None, None)
-    evidence = Evidence({gone: {"ber": VantageVerdict(up=False, since=NOW)}}, world.heartbeats, world.now)
-    causes = [("ber", gone), ("ber", "no-check|192.0.2.1||"), ("nobody", TARGETS[0]), ("ber", TARGETS[0]), ("", "")]
+    new = target_key("web", "192.0.2.99", None, None)
+    causes = [("ber", new), ("ber", "no-check|192.0.2.1||"), ("nobody", TARGETS[0]), ("ber", TARGETS[0]), ("", "")]
+    evidence = Evidence({new: {"ber": VantageVerdict(up=False, since=NOW)}}, world.heartbeats, world.now)
     decision = decide_targets(world.snapshot, causes, evidence)
-    assert (decision.states, decision.waiting) == ({}, frozenset())
+    assert (decision.states, decision.waiting) == ({}, {("ber", new)})
+    pool = world.snapshot.pools["a"]
+    edited = replace(pool, addresses=(*pool.addresses, Address(address="192.0.2.99")))
+    later = world.snapshot.changed([Change(kinds.POOLS, "a", edited)])
+    assert decide_targets(later, decision.waiting, evidence).states[new].health == "down"
+    withdrawn = decide_targets(world.snapshot, decision.waiting, Evidence({}, world.heartbeats, world.now))
+    assert (withdrawn.states, withdrawn.waiting) == ({}, frozenset())
+
+
+def test_a_verdict_of_a_vantage_that_is_not_configured_waits_until_it_is() -> None:
+    world = two_vantages(min_vantages=1)
+    world.beat("hkg")
+    check = replace(world.snapshot.health_checks["web"], vantages=("ber", "hz"))
+    world.snapshot = world.snapshot.changed([Change(kinds.HEALTH_CHECKS, "web", check)])
+    assert not world.step(world.verdict("hkg", TARGETS[0], False))
+    assert world.waiting == {("hkg", TARGETS[0])}
+    check = replace(check, vantages=("hkg",))
+    world.snapshot = world.snapshot.changed([Change(kinds.HEALTH_CHECKS, "web", check)])
+    assert world.step()[TARGETS[0]].health == "down"
 
 
 def seeded(configuration: Configuration) -> Serving:

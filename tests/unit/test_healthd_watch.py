@@ -71,6 +71,13 @@ def test_the_first_look_tells_nothing_of_what_was_so_before() -> None:
     assert watching.look({"ber": NOW, "hz": NOW - 60}) == []
 
 
+def test_a_store_that_no_vantage_has_seen_has_nothing_that_could_be_stale() -> None:
+    watching = Watching()
+    assert watching.look({}) == []
+    assert watching.state.stale == {}
+    assert watching.look({"ber": NOW}) == []
+
+
 def test_a_suspension_is_told_when_it_lasts() -> None:
     watching, doubt = Watching(), {"hz": "sees all 3 targets down, of which ber sees 3 up"}
 
