@@ -36,7 +36,7 @@ TYPE_PREFIX: Final = "urn:pdns-gtm:problem:"
 MAX_BODY_BYTES: Final = 8 * 1024 * 1024
 MAX_USERS: Final = 100
 """Users of an object that a problem names; it tells how many there are."""
-MAX_FILE_BYTES: Final = 128 * 1024 * 1024
+MAX_FILE_BYTES: Final = 64 * 1024 * 1024
 """Of a whole configuration: one of 10,000 instances and 50,000 addresses has about a quarter of this."""
 
 

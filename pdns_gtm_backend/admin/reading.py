@@ -137,4 +137,5 @@ def _versions(header: str) -> Versions:
     if header not in request.headers:
         return None
     tags = request.if_match if header == "If-Match" else request.if_none_match
-    return "*" if tags.star_tag else frozenset(tags.as_set())
+    # An empty tag is read as None, which is the version of nothing.
+    return "*" if tags.star_tag else frozenset(tag for tag in tags.as_set() if tag)

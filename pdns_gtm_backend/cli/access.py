@@ -5,10 +5,8 @@ from typing import Final, get_args
 
 import click
 
-from pdns_gtm_backend.cli.client import Client
 from pdns_gtm_backend.cli.durations import FORM, end
-from pdns_gtm_backend.cli.failures import CONFLICT, Failure
-from pdns_gtm_backend.cli.nouns import Noun
+from pdns_gtm_backend.cli.nouns import Noun, id_by_name
 from pdns_gtm_backend.cli.parameter_types import SPAN
 from pdns_gtm_backend.cli.printing import Column
 from pdns_gtm_backend.cli.problems import placing
@@ -18,14 +16,6 @@ from pdns_gtm_backend.cli.verbs import noun_group
 from pdns_gtm_backend.domain.token import Role, Token
 
 PLACES: Final = {"/name": "NAME", "/role": "--role", "/label": "--label", "/expires": "--for or --until"}
-
-
-def resolve(client: Client, name: str) -> str:
-    """The id of the token with this name, or `name` itself where none is called so. Raises Failure."""
-    found = [str(token["id"]) for token in client.items("/tokens", {"name": name}, 2)]
-    if len(found) > 1:
-        raise Failure(f"several tokens are called {name!r}: give an id ({', '.join(found)}, ...)", CONFLICT)
-    return found[0] if found else name
 
 
 TOKEN: Final = Noun(
@@ -42,7 +32,8 @@ TOKEN: Final = Noun(
         Column("LAST USED", lambda t: moment(t.get("last_used"))),
     ),
     filters={"role": "viewer, operator or admin.", "name": "With this name."},
-    resolve=resolve,
+    generated=True,
+    resolve=id_by_name("tokens"),
 )
 
 token = noun_group(TOKEN, "token", "Who may use the API, and for what.", ("list", "show", "delete"))

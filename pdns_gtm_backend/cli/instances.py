@@ -8,7 +8,7 @@ import click
 from pdns_gtm_backend.cli.client import Client, path_of
 from pdns_gtm_backend.cli.failures import CONFLICT, NOT_FOUND, Failure
 from pdns_gtm_backend.cli.fields import given
-from pdns_gtm_backend.cli.nouns import Noun, create, patch, read
+from pdns_gtm_backend.cli.nouns import Noun, create, patch, show_made
 from pdns_gtm_backend.cli.policies import FORM, parse_policy
 from pdns_gtm_backend.cli.printing import Column
 from pdns_gtm_backend.cli.session import Session, dry_run, in_session
@@ -17,8 +17,6 @@ from pdns_gtm_backend.cli.verbs import noun_group
 from pdns_gtm_backend.domain.instance import Instance
 
 GENERATED_ID: Final = re.compile(r"gtm[0-9]{8}", re.ASCII)
-OWN: Final = ("id", "cname", "names", "service_domains")
-"""Members that only one instance can have: a copy goes without them."""
 
 
 def resolve(client: Client, name: str) -> str:
@@ -61,6 +59,7 @@ INSTANCE: Final = Noun(
         "health_check_status": "normal, warning, exception or unmonitored.",
         "request_status": "normal, error or unavailable.",
     },
+    generated=True,
     but=frozenset({"cname", "enabled", "name"}),
     names={"names": "extra-name"},
     resolve=resolve,
@@ -144,13 +143,10 @@ def disable(session: Session, name: str, dry_run: bool) -> None:
 @dry_run
 @in_session
 def copy(session: Session, name: str, new_name: str, dry_run: bool) -> None:
-    """Make an instance like another one, with a CNAME domain name of its own."""
-    held = read(session, INSTANCE, name).data
-    left = [member for member in ("names", "service_domains") if held.get(member)]
-    fields = {member: value for member, value in held.items() if member not in OWN}
-    create(session, INSTANCE, new_name, None, fields, dry_run=dry_run)
-    if left:
-        session.say(f"not copied, as one instance has them: {', '.join(left)}")
+    """Make an instance like another one, with a CNAME domain name of its own and none of the other's names."""
+    path = path_of("instances", resolve(session.client, name), "copy")
+    made = session.client.send("POST", path, {"name": new_name}, parameters={"dry_run": dry_run}).data
+    show_made(session, INSTANCE, made, dry_run=dry_run)
 
 
 @instance.command("status")

@@ -16,6 +16,7 @@ from pdns_gtm_backend.cli.overrides import drain, override, switch, undrain
 from pdns_gtm_backend.cli.overview import status
 from pdns_gtm_backend.cli.policies_of_instances import policy
 from pdns_gtm_backend.cli.pools import pool
+from pdns_gtm_backend.cli.probes import probe
 from pdns_gtm_backend.cli.session import Command, Root
 from pdns_gtm_backend.cli.simulation import simulate
 from pdns_gtm_backend.cli.zones import record, zone
@@ -57,7 +58,7 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, NAME, COMPLETE).source())
 
 
-cli.section("Look", status, simulate, events, audit, vantage)
+cli.section("Look", status, simulate, events, audit, probe, vantage)
 cli.section("Configure", instance, policy, pool, address, check, line, zone, record)
 cli.section("Operate", drain, undrain, switch, override, drill)
 cli.section("As a file", plan, apply, export)

@@ -9,7 +9,7 @@ import click
 
 from pdns_gtm_backend.cli.changes import change_lines
 from pdns_gtm_backend.cli.client import Answer, Client, path_of
-from pdns_gtm_backend.cli.failures import Failure
+from pdns_gtm_backend.cli.failures import CONFLICT, Failure
 from pdns_gtm_backend.cli.fields import field_options, given, option_of
 from pdns_gtm_backend.cli.printing import Column, table
 from pdns_gtm_backend.cli.problems import Place, Refused, placing
@@ -27,12 +27,28 @@ def _itself(_client: Client, name: str) -> str:
     return name
 
 
+def id_by_name(kind: str) -> Callable[[Client, str], str]:
+    """Finds the id of the object of a kind that has a name; a name that none has is taken for an id.
+
+    What it returns raises Failure where several are called so.
+    """
+
+    def resolve(client: Client, name: str) -> str:
+        found = [str(item["id"]) for item in client.items(path_of(kind), {"name": name}, 2)]
+        if len(found) > 1:
+            raise Failure(f"several {kind} are called {name!r}: give an id ({', '.join(found)}, ...)", CONFLICT)
+        return found[0] if found else name
+
+    return resolve
+
+
 @dataclass(frozen=True, slots=True)
 class Noun:
     """A kind of object.
 
     word: for people; kind: in the API's paths. document: what is written. columns: of its lists. filters: that its
-    list takes, with their help. identity: the member that names an object in paths. but, names: see `field_options`.
+    list takes, with their help. identity: the member that names an object in paths; generated: the server makes it up.
+    but, names: see `field_options`.
     resolve: the identity of what an operator calls `name`; it may ask the API.
     """
 
@@ -42,6 +58,7 @@ class Noun:
     columns: Sequence[Column]
     filters: Mapping[str, str] = field(default_factory=dict)
     identity: str = "id"
+    generated: bool = False
     but: frozenset[str] = frozenset()
     names: Mapping[str, str] = field(default_factory=dict)
     resolve: Callable[[Client, str], str] = _itself
@@ -58,7 +75,7 @@ class Noun:
 
     def name_of(self, value: Mapping[str, Any]) -> str:
         """What an operator calls an object."""
-        return str(value.get("name" if self.kind == "instances" else self.identity) or value.get("id"))
+        return str(value.get(naming_member(self)) or value.get(self.identity))
 
     def called(self, value: Mapping[str, Any]) -> str:
         """An object, for people."""
@@ -113,14 +130,19 @@ def create(
         body = {naming_member(noun): identity, **{k: v for k, v in body.items() if k != naming_member(noun)}}
     with placing(place):
         made = session.client.send("POST", noun.path, body, parameters={"dry_run": dry_run}).data
+    show_made(session, noun, made, dry_run=dry_run)
+
+
+def show_made(session: Session, noun: Noun, made: Mapping[str, Any], *, dry_run: bool) -> None:
+    """Tell that an object was made, and show it."""
     session.warn(made)
     session.say(f"{noun.called(made)}: {'would be created (dry run)' if dry_run else 'created'}")
     session.show(made, lambda: table(noun.columns, [made], colour=session.colour))
 
 
 def naming_member(noun: Noun) -> str:
-    """The member of a new object that an operator names it by: ids of instances are generated."""
-    return "name" if noun.kind == "instances" else noun.identity
+    """The member that an operator names an object by: ids of some kinds are generated."""
+    return "name" if noun.generated else noun.identity
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

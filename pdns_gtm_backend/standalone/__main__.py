@@ -59,6 +59,7 @@ def run() -> int:
     with _locked(layout):
         decided = {
             "backend_secret": settings.backend_secret or layout.backend_secret(),
+            "key_secret": settings.key_secret or layout.key_secret(),
             "pdns_control": settings.pdns_control or layout.pdns_control,
         }
         settings = settings.model_copy(update=decided)

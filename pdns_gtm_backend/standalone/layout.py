@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pdns_gtm_backend.dns.pdns_conf import CONTROL_SOCKET
+from pdns_gtm_backend.operations import sealing
 
 
 class Unusable(Exception):
@@ -80,7 +81,14 @@ class Layout:
 
     def backend_secret(self) -> str:
         """The secret in the path of the backend's URL, made on the first call and kept with mode 0600."""
-        path = self.var / "backend-secret"
+        return self._secret("backend-secret")
+
+    def key_secret(self) -> str:
+        """The secret that encrypts private keys in the store, made and kept in the same way: the backend reads it."""
+        return self._secret(sealing.FILE_NAME)
+
+    def _secret(self, name: str) -> str:
+        path = self.var / name
         if path.exists() and (kept := path.read_text().strip()):
             return kept
         made = secrets.token_hex(16)

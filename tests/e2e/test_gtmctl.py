@@ -72,7 +72,7 @@ def typed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Ty
 
 def test_answers_are_those_of_the_page(typed: Sequence[Typed]) -> None:
     asked = [one for one in typed if one.command.startswith("dig")]
-    assert len(asked) == 7
+    assert len(asked) == 8
     for one in asked:
         assert sorted(one.printed) == sorted(one.told), one.command
 
@@ -104,13 +104,15 @@ def test_events_and_simulation_tell_the_reason(typed: Sequence[Typed]) -> None:
     (events,) = (one for one in typed if one.command.startswith("gtmctl events"))
     assert any("set.switched" in line and "default -> failover" in line for line in events.printed)
     assert any("address.down" in line and "127.0.8.3" in line for line in events.printed)
+    (probed,) = (one for one in typed if one.command.startswith("gtmctl probe"))
+    assert any("failed: refused" in line for line in probed.printed)
     (simulated,) = (one for one in typed if one.command.startswith("gtmctl simulate"))
     assert any("line AS-CN of policy mainland decides" in line for line in simulated.printed)
 
 
 def test_the_service_takes_as_many_commands_as_the_page_says(typed: Sequence[Typed]) -> None:
     gtmctl = [one.command for one in typed if one.command.startswith("gtmctl")]
-    service = [command for command in gtmctl if " create " in command]
+    service = [command for command in gtmctl if " create " in command and "drill" not in command]
     assert len(service) == 5, service
     assert sum("drain asia" in command and "--dry-run" not in command for command in gtmctl) == 2
     assert "five commands for" in PAGE.read_text()
@@ -118,9 +120,5 @@ def test_the_service_takes_as_many_commands_as_the_page_says(typed: Sequence[Typ
 
 def test_the_page_leaves_nothing_behind(stack: Stack, typed: Sequence[Typed]) -> None:
     assert typed
-    assert [stack.api.get(f"/{name}")["items"] for name in ("instances", "pools", "health-checks", "overrides")] == [
-        [],
-        [],
-        [],
-        [],
-    ]
+    for kind in ("instances", "pools", "health-checks", "overrides", "drills"):
+        assert stack.api.get(f"/{kind}")["items"] == [], kind

@@ -85,7 +85,7 @@ def test_full(redis: Server, system: FaultSystem) -> None:
         fault.address_dies()
         pause(LASTS)
         wait_for_state(system, "following")
-        assert "Redis is full" in refusal(system)
+        assert "Redis is full" in system.refusal()
         redis.command("CONFIG", "SET", "maxmemory", 0)
         fault.over()
 
@@ -95,7 +95,7 @@ def test_read_only(redis: Server, system: FaultSystem) -> None:
         redis.command("REPLICAOF", "127.0.0.1", 1)
         fault.address_dies()
         pause(LASTS)
-        assert "read-only replica" in refusal(system)
+        assert "read-only replica" in system.refusal()
         redis.command("REPLICAOF", "NO", "ONE")
         fault.over()
     wait_for_state(system, "following")
@@ -106,7 +106,7 @@ def test_wiped_by_mistake_and_adopted(redis: Server, system: FaultSystem) -> Non
         redis.command("FLUSHALL")
         fault.address_dies()
         wait_for_state(system, "foreign")
-        assert "Redis holds no store" in refusal(system)
+        assert "Redis holds no store" in system.refusal()
         pause(SAVED)
         assert redis.command("EXISTS", keys.STORE_ID, keys.REVISION, keys.documents("pools")) == 0
         command = [sys.executable, "-m", "pdns_gtm_backend.store.adopt"]
@@ -129,11 +129,3 @@ def test_restored_from_an_older_copy(redis: Server, system: FaultSystem) -> None
         redis.start()
         fault.over()
     wait_for_state(system, "following")
-
-
-def refusal(system: FaultSystem) -> str:
-    """What the API says of a change, which it must refuse as unavailable, to be tried again."""
-    reply = system.api.request("POST", "/lines", {"id": "refused", "members": ["AS-CN"]})
-    assert reply.status_code == 503, reply.text
-    assert int(reply.headers["Retry-After"]) > 0
-    return str(reply.json()["detail"])

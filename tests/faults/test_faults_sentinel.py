@@ -97,6 +97,7 @@ def test_replica_that_missed_the_last_writes(trio: Trio, system: FaultSystem) ->
         old.command("CLIENT", "KILL", "TYPE", "replica")
         fault.address_dies()
         pause(6)
+        assert "written here, not yet on 1 replicas" in system.refusal()
         system.wait_until_right(*fault.dead)
         old.kill()
         trio.wait_for_another(old)

@@ -60,6 +60,14 @@ def test_the_life_of_an_object(
     assert admin.get(f"/{kind}") == {"items": [], "next": None}
 
 
+@pytest.mark.parametrize("header", ['""', 'W/"8", "", W/"@8C"', "x", ","])
+def test_an_if_match_that_names_no_version_matches_nothing(admin: Admin, header: str) -> None:
+    admin.post("/pools", pool("pool-a", "192.0.2.1"))
+    refused = admin.request("DELETE", "/pools/pool-a", headers={"If-Match": header})
+    assert refused.status_code == 412
+    admin.get("/pools/pool-a")
+
+
 @pytest.mark.parametrize(("kind", "body"), [(kind, body) for kind, body, _, _ in SAMPLES])
 def test_put_makes_what_is_not_there(admin: Admin, kind: str, body: dict[str, Any]) -> None:
     without_id = {name: value for name, value in body.items() if name != "id"}

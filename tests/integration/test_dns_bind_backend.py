@@ -76,7 +76,19 @@ many 60 IN A 192.0.2.102
 many 60 IN AAAA 2001:db8::100
 """
 ABSENT = (
-    *("nothing", "a.wild", "a.b.wild", "y.wild", "z.y.wild", "empty.names", "names", "q.alias-wild", "host.sub", "0", "zz"),
+    *(
+        "nothing",
+        "a.wild",
+        "a.b.wild",
+        "y.wild",
+        "z.y.wild",
+        "empty.names",
+        "names",
+        "q.alias-wild",
+        "host.sub",
+        "0",
+        "zz",
+    ),
     *("x.old", "y.x.old", "b", "x.mail", "_tcp", "x._tcp.mail", "deep.insecure", "*", "*.mail", "x.nothing", "wild"),
 )
 TYPES = (
@@ -156,7 +168,7 @@ def _answers(client: DnsClient) -> bool:
 
 def ask(client: DnsClient, name: dns.name.Name, rrtype: str) -> dns.message.Message:
     query = dns.message.make_query(name, rrtype, use_edns=0, want_dnssec=True, payload=4096)
-    return dns.query.tcp(query, client.address, timeout=client.timeout, port=client.port)
+    return dns.query.udp_with_fallback(query, client.address, timeout=client.timeout, port=client.port)[0]
 
 
 def names() -> list[dns.name.Name]:

@@ -30,6 +30,10 @@ class Server(RedisServer):
         following = () if master is None else ("--replicaof", f"127.0.0.1 {master}")
         super().__init__(folder, *LOCAL, "--port", str(self.port), *following)
 
+    def __enter__(self) -> "Server":
+        self.start()
+        return self
+
     @property
     def tcp_url(self) -> str:
         return f"redis://127.0.0.1:{self.port}"
@@ -40,8 +44,9 @@ class Server(RedisServer):
 
     def command(self, *words: str | int) -> Any:
         """One command, and what Redis says."""
-        with self.connect() as client:
-            return client.execute_command(*words)  # type: ignore[no-untyped-call]
+        with self.connect() as opened:
+            client: Any = opened
+            return client.execute_command(*words)
 
     def replication(self) -> dict[str, Any]:
         """What INFO says about replication; nothing where the server does not answer."""

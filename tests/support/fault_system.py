@@ -26,6 +26,7 @@ from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.vantages import Vantages
 from tests.support.api import write_places
 from tests.support.fault_load import Judged, Load, Question, Span, Writes, judge
+from tests.support.fault_redis import pause
 from tests.support.figure import MAINLAND, POOLS, WORLD, Origins, load_figure, policy
 from tests.support.oracle import Oracle
 from tests.support.ports import free_port
@@ -160,6 +161,10 @@ class Fault:
         finally:
             self._down.setdefault(site.name, []).append(Span(began, time.monotonic()))
 
+    def left_to_watch(self) -> float:
+        """Seconds until a dead address must have left: what a process has not yet read anew could bring it back."""
+        return max(0.0, self._reference + BOUND_SECONDS + 0.5 - time.monotonic())
+
     def seconds(self, load: Load) -> float:
         """How long dead addresses were answered: since the fault ended, or since they died where states spread in it.
 
@@ -260,6 +265,13 @@ class FaultSystem:
 
         wait_for(known, "every address up", START_SECONDS)
 
+    def refusal(self) -> str:
+        """What the API says of a change, which it must refuse as unavailable, to be tried again."""
+        reply = self.api.request("POST", "/lines", {"id": "refused", "members": ["AS-CN"]})
+        assert reply.status_code == 503, reply.text
+        assert int(reply.headers["Retry-After"]) > 0
+        return str(reply.json()["detail"])
+
     @contextmanager
     def fault(self, name: str, *, stalls: bool, loses: int = 0) -> Iterator[Fault]:
         """Do a fault in the block, under load and with writes; then everything must become right by itself.
@@ -273,6 +285,7 @@ class FaultSystem:
             fault = Fault(self, name, stalls)
             try:
                 yield fault
+                pause(fault.left_to_watch())
                 self.wait_until_right(*fault.dead)
                 seconds = fault.seconds(load)
             finally:

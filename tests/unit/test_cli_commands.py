@@ -113,7 +113,8 @@ def test_an_instance_as_its_owner_sees_it(gtm: Server) -> None:
     gtm.run("instance", "enable", "shop")
     gtm.run("instance", "rename", "shop", "market")
     copied = gtm.run("instance", "copy", "market", "twin", "-o", "json")
-    assert copied.err.splitlines()[-1] == "not copied, as one instance has them: service_domains"
+    assert copied.err == "instance twin: created\n"
+    assert copied.json()["service_domains"] == []
     assert copied.json()["id"] != made["id"]
     assert copied.json()["policies"] == gtm.admin.get(f"/instances/{made['id']}")["policies"]
     gtm.run("instance", "delete", "twin", "market", "-y")
@@ -325,6 +326,51 @@ def test_switching_a_policy(gtm: Server, shop: Any) -> None:
     )
 
 
+def test_a_drill_is_previewed_executed_and_rolled_back(gtm: Server, shop: Any) -> None:
+    what = ["--pool", "pool-b", "--address", "pool-a/192.0.2.1"]
+    made = gtm.run("drill", "create", "b-lost", *what, "--reason", "yearly")
+    assert made.rows()[0][0] == "b-lost"
+    assert made.rows()[0][2:] == ["unexecuted", "-", "-", "pool pool-b,pool pool-a address 192.0.2.1", "yearly"]
+    switches = [["shop", "mainland", "ipv4", "default", "failover"], ["shop", "world", "ipv4", "default", "failover"]]
+    assert gtm.run("drill", "preview", "b-lost").rows() == switches
+    assert gtm.run("drill", "execute", "b-lost", "--dry-run").rows() == switches
+    assert gtm.admin.get("/overrides")["items"] == []
+    assert "Nobody can be asked" in gtm.run("drill", "execute", "b-lost", ends=2).err
+    done = gtm.run("drill", "execute", "b-lost", "--yes")
+    assert done.rows() == switches
+    assert done.err == "drill b-lost: executed; gtmctl drill rollback b-lost takes it back\n"
+    assert [one["effect"] for one in gtm.admin.get("/overrides")["items"]] == ["failed", "failed"]
+    assert gtm.run("drill", "list", "--state", "executed").rows()[0][2] == "executed"
+    assert gtm.run("drill", "delete", "b-lost", "-y", ends=4).err.startswith("gtmctl: The request contradicts")
+    assert [row[4] for row in gtm.run("drill", "rollback", "b-lost").rows()] == ["default", "default"]
+    assert gtm.admin.get("/overrides")["items"] == []
+    assert gtm.run("drill", "show", "b-lost").yaml()["state"] == "rolled_back"
+    assert gtm.run("drill", "rollback", "b-lost", ends=4).code == 4
+    gtm.run("drill", "delete", "b-lost", "-y")
+    assert gtm.run("drill", "show", "b-lost", ends=3).code == 3
+
+
+def test_a_drill_that_leaves_nothing_is_held_by_the_brake(gtm: Server, shop: Any) -> None:
+    gtm.run("drill", "create", "all-lost", "--pool", "pool-b", "--pool", "pool-c")
+    held = gtm.run("drill", "execute", "all-lost", "--yes", ends=4)
+    assert "this leaves no available set for shop/world (ipv4)" in held.err
+    assert gtm.run("drill", "execute", "all-lost", "--yes", "--force", "-o", "json").json()["state"] == "executed"
+    gtm.run("drill", "rollback", "all-lost")
+    wrong = gtm.run("drill", "create", "x", "--pool", "nope", "--label", "nonsense", ends=5)
+    assert "/selectors/0/pool: there is no pool 'nope'" in wrong.err
+    assert "/selectors/1/label: 'nonsense' is not of the form key=value" in wrong.err
+    assert gtm.run("drill", "create", "x", ends=2).code == 2
+
+
+def test_what_nothing_probes_cannot_be_probed(gtm: Server, shop: Any) -> None:
+    for command in (["probe"], ["address", "history"]):
+        assert "pool pool-a has no health check" in gtm.run(*command, "pool-a", "192.0.2.1", ends=3).err
+    gtm.run("check", "create", "web", "--protocol", "http")
+    gtm.run("pool", "set", "pool-a", "--health-check", "web")
+    assert gtm.run("address", "history", "pool-a", "192.0.2.1").err == "no vantage reports now\n"
+    assert gtm.run("probe", "pool-a", "192.0.2.1", ends=1).err == "no vantage reports now\n"
+
+
 def test_simulate_says_what_and_why(gtm: Server, shop: Any) -> None:
     told = gtm.run("simulate", shop["cname"], "1.2.4.8").out
     assert told.splitlines()[0] == f"{shop['cname']} 60 A 192.0.2.1"
@@ -442,6 +488,7 @@ def test_what_is_asked_is_answered_by_yes_or_not_done(gtm: Server) -> None:
         ["zone", "create", "new.example"],
         ["record", "set", "gtm.example", "ns1", "A", "192.0.2.53"],
         ["drain", "pool-a"],
+        ["drill", "create", "x", "--pool", "pool-a"],
         ["switch", "shop", "world", "--set", "failover"],
         ["token", "create", "x", "--role", "viewer"],
     ],
