@@ -48,3 +48,5 @@ python-run: packages-run
 
 python-dev: packages-run
 	@deploy/install-python dev
+
+-include deploy/deploy.mk

@@ -20,6 +20,7 @@ from healthd.scheduler import OnResult, Scheduler
 from healthd.status_server import Page, StatusServer, as_json
 from healthd.vantage import Vantage
 from pdns_gtm_backend.domain.target import Target
+from pdns_gtm_backend.notify import notify
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.follower import Follower
@@ -27,7 +28,9 @@ from pdns_gtm_backend.store.follower import Follower
 log = logging.getLogger(__name__)
 
 STUCK_SECONDS: Final = 15.0
-"""A loop that has not come round for so long is stuck: /livez says so."""
+"""A loop that has not come round for so long is stuck: /livez says so, and systemd's watchdog is not fed."""
+WATCHDOG_SECONDS: Final = 5.0
+"""How often systemd is told that the loops come round; the unit's WatchdogSec is several times that."""
 
 
 class Daemon:
@@ -70,7 +73,11 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._stop)
         self.start()
-        self._stopped.wait()
+        notify("READY=1")
+        while not self._stopped.wait(WATCHDOG_SECONDS):
+            if not self._stuck():
+                notify("WATCHDOG=1")
+        notify("STOPPING=1")
         self.stop()
 
     def start(self) -> None:
@@ -94,10 +101,13 @@ class Daemon:
         log.info("stopping on %s", signal.Signals(number).name)
         self._stopped.set()
 
-    def _livez(self) -> Page:
+    def _stuck(self) -> list[str]:
         now = time.monotonic()
         late = {"leader": now - self.leader.last_cycle, "vantage": now - self.vantage.last_loop}
-        stuck = [name for name, seconds in late.items() if seconds > STUCK_SECONDS]
+        return [name for name, seconds in late.items() if seconds > STUCK_SECONDS]
+
+    def _livez(self) -> Page:
+        stuck = self._stuck()
         return as_json(not stuck, {"stuck": stuck})
 
     def _readyz(self) -> Page:

@@ -10,6 +10,7 @@ from pdns_gtm_backend.cli.configuration import SECTIONS, Configuration, read_con
 from pdns_gtm_backend.cli.failures import CONFLICT, PENDING, Failure, Fault
 from pdns_gtm_backend.cli.printing import table
 from pdns_gtm_backend.cli.problems import Refused
+from pdns_gtm_backend.cli.progress import Progress
 from pdns_gtm_backend.cli.session import Command, Session, dry_run, force, in_session, yes
 from pdns_gtm_backend.cli.status_text import OVERRIDE_COLUMNS
 
@@ -39,7 +40,7 @@ def _files(command: Any) -> Any:
 @in_session
 def plan(session: Session, paths: Sequence[str]) -> None:
     """Show what `apply` would change; exits with 6 where it would change something."""
-    found = _send(session, read_configuration(paths), dry_run=True)
+    found = _send(session, _read(session, paths), dry_run=True)
     session.show(found, lambda: plan_text(session, found))
     if found["changes"]:
         raise click.exceptions.Exit(PENDING)
@@ -57,7 +58,7 @@ def apply(session: Session, paths: Sequence[str], force: bool, yes: bool, dry_ru
 
     Sections that no file has stay as they are; of those that a file has, what the files do not name is deleted.
     """
-    configuration = read_configuration(paths)
+    configuration = _read(session, paths)
     found = _send(session, configuration, dry_run=True)
     if session.for_people:
         session.show(found, lambda: plan_text(session, found))
@@ -84,6 +85,11 @@ def export(session: Session, sections: Sequence[str]) -> None:
     if sections:
         document = {name: value for name, value in document.items() if name in ("version", *sections)}
     session.show(document)
+
+
+def _read(session: Session, paths: Sequence[str]) -> Configuration:
+    with Progress("reading the files", quiet=session.quiet):
+        return read_configuration(paths)
 
 
 def plan_text(session: Session, found: Plan) -> str:

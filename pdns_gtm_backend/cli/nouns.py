@@ -46,10 +46,10 @@ def id_by_name(kind: str) -> Callable[[Client, str], str]:
 class Noun:
     """A kind of object.
 
-    word: for people; kind: in the API's paths. document: what is written. columns: of its lists. filters: that its
-    list takes, with their help. identity: the member that names an object in paths; generated: the server makes it up.
-    but, names: see `field_options`.
-    resolve: the identity of what an operator calls `name`; it may ask the API.
+    word: for people; kind: in the API's paths. document: what is written. columns: of its lists.
+    filters: that its list takes, with their help; filter_ids: those that take an id, with what finds it by a name.
+    identity: the member that names an object in paths; generated: the server makes it up.
+    but, names: see `field_options`. resolve: the identity of what an operator calls `name`; it may ask the API.
     """
 
     word: str
@@ -57,6 +57,7 @@ class Noun:
     document: type
     columns: Sequence[Column]
     filters: Mapping[str, str] = field(default_factory=dict)
+    filter_ids: Mapping[str, Callable[[Client, str], str]] = field(default_factory=dict)
     identity: str = "id"
     generated: bool = False
     but: frozenset[str] = frozenset()

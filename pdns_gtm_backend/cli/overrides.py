@@ -40,8 +40,9 @@ OVERRIDE: Final = Noun(
         "pool": "On this pool.",
         "address": "On this address.",
         "label": "On addresses with this label: key=value.",
-        "instance": "On a policy of the instance of this id.",
+        "instance": "On a policy of this instance.",
     },
+    filter_ids={"instance": resolve},
 )
 
 override = noun_group(

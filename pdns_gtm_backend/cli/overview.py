@@ -7,7 +7,7 @@ from typing import Any, Final
 import click
 
 from pdns_gtm_backend.cli.client import Client, path_of
-from pdns_gtm_backend.cli.failures import NOT_FOUND, Failure
+from pdns_gtm_backend.cli.failures import UNAVAILABLE, Failure
 from pdns_gtm_backend.cli.instances import INSTANCE, show_status
 from pdns_gtm_backend.cli.printing import Column, paint, printable, table
 from pdns_gtm_backend.cli.session import Command, Session, in_session
@@ -126,7 +126,7 @@ def _vantages(client: Client) -> Sequence[Data] | None:
     try:
         return list(client.page("/vantages")["items"])
     except Failure as failure:
-        if failure.exit_code == NOT_FOUND:
+        if failure.exit_code != UNAVAILABLE:
             raise
         return None
 

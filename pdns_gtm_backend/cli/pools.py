@@ -8,6 +8,7 @@ import click
 
 from pdns_gtm_backend.cli.client import path_of
 from pdns_gtm_backend.cli.fields import given
+from pdns_gtm_backend.cli.instances import resolve as resolve_instance
 from pdns_gtm_backend.cli.nouns import Noun, create, patch
 from pdns_gtm_backend.cli.printing import Column
 from pdns_gtm_backend.cli.session import Session, dry_run, in_session
@@ -44,8 +45,9 @@ POOL: Final = Noun(
         "health_check": "That name this check.",
         "address": "That hold this address.",
         "label": "That hold an address with a label: key=value.",
-        "instance": "That the instance of this id uses.",
+        "instance": "That this instance uses.",
     },
+    filter_ids={"instance": resolve_instance},
     but=frozenset({"enabled"}),
 )
 

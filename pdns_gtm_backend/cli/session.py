@@ -15,6 +15,7 @@ from pdns_gtm_backend.cli.durations import FORM
 from pdns_gtm_backend.cli.failures import USAGE, Failure
 from pdns_gtm_backend.cli.parameter_types import SPAN
 from pdns_gtm_backend.cli.printing import FORMATS, Column, as_json, paint, printable, table, wants_colour
+from pdns_gtm_backend.cli.progress import Progress
 from pdns_gtm_backend.cli.target import Given, find_target
 from pdns_gtm_backend.cli.yaml_text import dump
 
@@ -63,12 +64,15 @@ class Session:
 
     def show(self, data: Any, text: Callable[[], str] | None = None) -> None:
         """Data on stdout: as JSON or YAML, or as `text`; as YAML where there is none."""
-        if self.output == "json":
-            click.echo(as_json(data))
-        elif self.output == "yaml" or text is None:
-            click.echo(dump(data), nl=False)
-        elif shown := text():
+        with Progress("formatting", quiet=self.quiet):
+            shown = self._formatted(data, text)
+        if shown:
             click.echo(shown)
+
+    def _formatted(self, data: Any, text: Callable[[], str] | None) -> str:
+        if self.output == "json":
+            return as_json(data)
+        return dump(data).removesuffix("\n") if self.output == "yaml" or text is None else text()
 
     def show_items(self, items: Iterable[Mapping[str, Any]], columns: Sequence[Column], none: str) -> None:
         """A list on stdout; `none` is said where it is empty."""

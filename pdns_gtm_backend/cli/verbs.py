@@ -27,6 +27,9 @@ def noun_group(
 
 def _list(group: Group, noun: Noun) -> None:
     def run(session: Session, limit: int | None, **filters: Any) -> None:
+        for name, resolve in noun.filter_ids.items():
+            if filters[name] is not None:
+                filters[name] = resolve(session.client, filters[name])
         items = session.client.items(noun.path, filters, limit)
         like = " like that" if any(filters.values()) else ""
         session.show_items(items, noun.columns, f"there is no {noun.word}{like}")

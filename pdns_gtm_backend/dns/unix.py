@@ -13,13 +13,14 @@ import signal
 import socket
 import threading
 import time
+from collections import deque
 from typing import Final
 
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from pdns_gtm_backend.dns.backend import Backend, NotReady
 from pdns_gtm_backend.dns.http import create_status_app
-from pdns_gtm_backend.dns.methods import MAX_REQUEST_BYTES, BadRequest, call
+from pdns_gtm_backend.dns.methods import MAX_REQUEST_BYTES, BadRequest, call, may_wait
 from pdns_gtm_backend.dns.unix_parent import DESCRIPTORS_AT_ONCE, LEAVE, MESSAGE_BYTES, READY, SERVE, give
 
 log = logging.getLogger(__name__)
@@ -130,10 +131,10 @@ class UnixServer:
             connection.pause()
         give(self._control, [c.descriptor for c in self._connections if not c.busy])
 
-    def answer(self, line: bytes) -> bytes:
+    def answer(self, line: bytes, connection: str) -> bytes:
         """The reply to one request line. Never raises: what fails is told as a failure and logged."""
         try:
-            return call(self._backend, line)[1] + b"\n"
+            return call(self._backend, line, connection)[1] + b"\n"
         except (BadRequest, NotReady) as error:
             self._log(str(error))
             return json.dumps({"result": None, "log": [str(error)]}).encode() + b"\n"
@@ -152,14 +153,19 @@ class UnixServer:
 
     def closed(self, connection: _Connection) -> None:
         self._connections.discard(connection)
+        self._backend.administration.transactions.leave(connection.name)
 
 
 class _Connection(asyncio.Protocol):
-    """One connection of PowerDNS."""
+    """One connection of PowerDNS. A request that may wait is answered in a thread, and those behind it wait."""
 
     def __init__(self, server: UnixServer) -> None:
         self._server = server
+        self.name = f"unix-{id(self)}"
         self._rest = b""
+        self._lines: deque[bytes] = deque()
+        self._waiting = False
+        self._task: asyncio.Task[None] | None = None
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -178,13 +184,29 @@ class _Connection(asyncio.Protocol):
             log.error("a request of more than %s octets: its connection is closed", MAX_REQUEST_BYTES)
             self._transport.abort()
             return
-        for line in lines:
-            self._transport.write(self._server.answer(line))
+        self._lines.extend(lines)
+        self._answer()
+
+    def _answer(self) -> None:
+        while self._lines and not self._waiting:
+            line = self._lines.popleft()
+            if may_wait(line):
+                self._waiting = True
+                self._task = asyncio.get_running_loop().create_task(self._wait_for(line))
+            else:
+                self._transport.write(self._server.answer(line, self.name))
+
+    async def _wait_for(self, line: bytes) -> None:
+        reply = await asyncio.to_thread(self._server.answer, line, self.name)
+        self._waiting = False
+        self._transport.write(reply)
+        self._answer()
 
     @property
     def busy(self) -> bool:
-        """Is half a request read, or half a reply not yet written?"""
-        return bool(self._rest) or self._transport.get_write_buffer_size() > 0
+        """Is half a request read, one being answered, or half a reply not yet written?"""
+        unread = bool(self._rest or self._lines or self._waiting)
+        return unread or self._transport.get_write_buffer_size() > 0
 
     @property
     def descriptor(self) -> int:

@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from pdns_gtm_backend.notify import notify
+
 log = logging.getLogger(__name__)
 
 READY: Final = b"ready"
@@ -92,6 +94,7 @@ class Parent:
         worker = self._spawned()
         if self._wait_for(worker, READY, START_SECONDS):
             worker.control.send(SERVE)
+            notify("READY=1")
             return worker
         self._end(worker)
         return None
@@ -136,6 +139,7 @@ class Parent:
         self._worker = new
 
     def _stop(self) -> None:
+        notify("STOPPING=1")
         if self._worker is not None:
             self._worker.process.terminate()
             self._end(self._worker)

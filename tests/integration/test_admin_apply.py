@@ -1,6 +1,7 @@
 """A whole configuration as one document: exported, planned, applied, refused."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -378,6 +379,25 @@ def documents(admin: Admin) -> dict[str, Any]:
         del zone["number"]
     del found[kinds.ZONES]["gtm.example"]
     return found
+
+
+def test_of_two_files_at_once_one_is_last_and_none_is_torn(
+    admin: Admin, redis: RedisServer, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = [{"pools": [pool(f"{name}{number}", "192.0.2.1") for number in range(20)]} for name in ("a", "b")]
+    with Admin(redis.url, tmp_path_factory.mktemp("b"), "other") as other:
+        # Each has a folder of its own, and the store the token of the first.
+        other.token = admin.token
+        for _ in range(5):
+            servers = zip((admin, other), files, strict=True)
+            with ThreadPoolExecutor(2) as both:
+                answers = list(both.map(lambda pair: apply(*pair, "?force=true"), servers))
+            last = max(answers, key=lambda applied: applied["revision"])
+            for one in (admin, other):
+                assert one.services.follower.wait_for(last["revision"], 5)
+            held = {one["id"] for one in admin.get("/export")["pools"]}
+            assert held == {one["id"] for one in files[answers.index(last)]["pools"]}
+            assert admin.get("/export") == other.get("/export")
 
 
 def test_roles(admin: Admin) -> None:

@@ -21,7 +21,7 @@ from tests.support.api import Admin
 
 @dataclass(frozen=True, slots=True)
 class Ran:
-    """What a command printed, and how it ended."""
+    """What a command printed, and how it ended. code: its exit code; out, err: stdout and stderr."""
 
     code: int
     out: str
@@ -37,7 +37,7 @@ class Ran:
 
     def rows(self) -> list[list[str]]:
         """The cells of the table that it printed, without the titles; cells hold no two spaces in a row."""
-        return [line.split(maxsplit=0) and _cells(line) for line in self.out.splitlines()[1:]]
+        return [_cells(line) for line in self.out.splitlines()[1:]]
 
 
 def _cells(line: str) -> list[str]:

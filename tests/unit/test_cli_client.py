@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,10 +16,12 @@ from typing import Any
 
 import pytest
 
+from pdns_gtm_backend.cli.session import Session
 from pdns_gtm_backend.store import keys
 from tests.support.api import Admin, figure
 from tests.support.gtmctl import Server, run, served
 from tests.support.redis_server import RedisServer
+from tests.support.store import eventually
 
 PROGRAM = [sys.executable, "-m", "pdns_gtm_backend.cli"]
 CHECKOUT = Path(__file__).parents[2]
@@ -145,15 +146,26 @@ def test_the_token_is_the_one_that_was_given_whatever_netrc_says(tmp_path: Path)
     assert seen == ["Bearer one", None, "Bearer two"]
 
 
-def test_a_token_in_clear_text_is_warned_about() -> None:
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        # A name that leads to this machine and is none that gtmctl knows for it.
-        name = socket.gethostname()
-        if socket.gethostbyname(name) != "127.0.0.1":
-            name = "127.0.0.1.example.invalid"
-        done = run("pool", "list", ends=69, environment={"GTM_API": f"http://{name}:1", "GTM_TOKEN": "t"})
-    assert f"the token goes to http://{name}:1 in clear text: use https" in done.err
+def test_a_token_in_clear_text_is_warned_about(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GTM_TOKEN", "secret")
+    for server in ("http://gtm.example.net", "https://gtm.example.net", "http://127.0.0.1:1"):
+        Session(server=server).client.close()
+    assert capsys.readouterr().err == "the token goes to http://gtm.example.net in clear text: use https\n"
+
+
+def test_a_store_that_is_away_is_told_and_nothing_is_written(tmp_path: Path, short_path: Path) -> None:
+    with RedisServer(short_path) as redis, Admin(redis.url, tmp_path) as admin, served(admin) as gtm:
+        figure(admin)
+        redis.kill()
+        assert gtm.run("pool", "create", "x", "192.0.2.9", ends=69).err.startswith(
+            "gtmctl: The store cannot be used now"
+        )
+        eventually(lambda: admin.services.follower.status.state != "following", seconds=20)
+        rows = gtm.run("status").rows()
+        assert rows[0][:2] == ["store disconnected", "Redis"]
+        assert gtm.run("pool", "show", "pool-a").yaml()["id"] == "pool-a"
 
 
 def environment_of(gtm: Server, **more: str) -> dict[str, str]:

@@ -57,6 +57,7 @@ def test_a_pool_from_its_beginning_to_its_end(gtm: Server) -> None:
     assert gtm.run("pool", "enable", "a").err == "pool a: is so already\n"
     assert [row[0] for row in gtm.run("pools", "list").rows()] == ["a", "named", "six"]
     assert [row[0] for row in gtm.run("pool", "list", "--type", "ipv6").rows()] == ["six"]
+    assert gtm.run("pool", "list", "--instance", "nope", ends=3).err.startswith("gtmctl: there is no instance 'nope'")
     assert gtm.run("pool", "show", "a").yaml() == gtm.admin.get("/pools/a")
     deleted = gtm.run("pool", "delete", "a", "six", "named", "--yes")
     assert deleted.err == "pool a: deleted\npool six: deleted\npool named: deleted\n"
@@ -310,6 +311,8 @@ def test_switching_a_policy(gtm: Server, shop: Any) -> None:
     pinned = gtm.run("switch", "shop", "world", "--set", "failover", "--reason", "test")
     assert pinned.rows() == [["shop", "world", "ipv4", "default", "failover"]]
     assert pinned.err == "policy world of instance shop pinned to set failover\n"
+    assert [row[1] for row in gtm.run("override", "list", "--instance", "shop").rows()] == ["pin"]
+    assert len(gtm.run("pool", "list", "--instance", "shop").rows()) == 3
     status = gtm.run("instance", "status", "shop")
     assert "failover (pinned)" in status.out
     assert "overrides in force" in status.out
