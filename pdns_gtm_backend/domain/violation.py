@@ -36,4 +36,5 @@ def pointer(*parts: str | int) -> str:
 def shown(value: object) -> str:
     """`value` for an error message: quoted, and cut when long."""
     text = repr(value)
-    return text if len(text) <= 80 else f"{text[:60]}... ({len(text)} characters)"
+    length = len(value) if isinstance(value, str) else len(text)
+    return text if len(text) <= 80 else f"{text[:60]}... ({length} characters)"

@@ -96,6 +96,7 @@ TYPES = (
     *("A", "AAAA", "NS", "SOA", "MX", "TXT", "CNAME", "SRV", "TLSA", "HTTPS", "SVCB", "PTR", "NAPTR", "LOC", "HINFO"),
     *("RP", "SSHFP", "CERT", "TYPE65226", "DNAME", "DS", "CAA", "DNSKEY"),
 )
+SIGNED_TYPES = ("A", "NS", "MX", "TXT", "DS", "CNAME", "DNSKEY")
 COMMON = {"dname-processing": "yes", "cache-ttl": "0", "query-cache-ttl": "0"}
 Pair = tuple[DnsClient, DnsClient]
 
@@ -202,13 +203,14 @@ def _content(record: object) -> str:
     return str(record).lower() if type(record).__name__ == "NSEC" else str(record)
 
 
-@pytest.mark.parametrize("rrtype", TYPES)
-def test_every_answer_is_that_of_the_bind_backend(pair: Pair, rrtype: str) -> None:
+def test_every_answer_is_that_of_the_bind_backend(pair: Pair, request: pytest.FixtureRequest) -> None:
+    signed = request.node.callspec.params["pair"] != "unsigned"
     differences = []
-    for name in names():
-        ours, theirs = (comparable(ask(client, name, rrtype)) for client in pair)
-        if ours != theirs:
-            differences.append(f"{name.to_text()} {rrtype}\n  here {ours}\n  bind {theirs}")
+    for rrtype in SIGNED_TYPES if signed else TYPES:
+        for name in names():
+            ours, theirs = (comparable(ask(client, name, rrtype)) for client in pair)
+            if ours != theirs:
+                differences.append(f"{name.to_text()} {rrtype}\n  here {ours}\n  bind {theirs}")
     assert not differences, "\n".join(differences[:5])
 
 
@@ -216,4 +218,4 @@ def test_the_zones_are_not_empty(pair: Pair) -> None:
     """What all answers agree in must not be that both servers refuse."""
     codes = {ask(client, name, "A").rcode() for client in pair for name in names()}
     assert codes == {0, 3}
-    assert len(ask(pair[0], dns.name.from_text(f"many.{ZONE}"), "A").answer[0]) == 3
+    assert DnsClient(pair[0].port).a(f"many.{ZONE}") == ["192.0.2.100", "192.0.2.101", "192.0.2.102"]

@@ -92,5 +92,5 @@ def test_all_violations_are_told_at_once() -> None:
 
 def test_long_values_are_cut() -> None:
     assert shown("x" * 78) == repr("x" * 78)
-    assert shown("x" * 79).endswith("... (81 characters)")
+    assert shown("x" * 79).endswith("... (79 characters)")
     assert len(shown("x" * 100_000)) < 100
