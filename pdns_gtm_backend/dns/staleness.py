@@ -30,7 +30,7 @@ def stale_names(before: Serving, after: Serving, changes: Sequence[Change] | Non
     return list(names), any(change.kind == kinds.ZONES for change in changes)
 
 
-OF_A_ZONE = frozenset({kinds.ZONES})
+OF_A_ZONE = frozenset({kinds.ZONES, kinds.ZONE_METADATA, kinds.ZONE_KEYS})
 """Kinds whose documents say something about all names of the zone that their id begins with."""
 
 

@@ -168,7 +168,7 @@ def test_make_run_ends_on_ctrl_c(short_path: Path) -> None:
         ("GTM_ACCESS_ZONE", "not a name", "GTM_ACCESS_ZONE=not a name: "),
         ("GTM_ADMIN_PORT", "5300", "GTM_ADMIN_PORT=5300 is the port of GTM_DNS_PORT too"),
         ("GTM_VAR", "/proc/gtm", "GTM_VAR=/proc/gtm cannot be written: "),
-        ("GTM_TRANSPORT", "unix", "GTM_TRANSPORT=unix: the backend serves http only"),
+        ("GTM_TRANSPORT", "pigeon", "GTM_TRANSPORT=pigeon: Input should be 'http' or 'unix'"),
         ("GTM_LISTEN", "everywhere", "GTM_LISTEN: "),
     ],
 )
