@@ -1,11 +1,14 @@
 """Each process of ours that dies, freezes, is cut off or reloaded, and PowerDNS, while the other site goes on."""
 
+import json
 import os
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pdns_gtm_backend.store import keys
 from tests.support.fault_redis import Link, Server, links, pause
 from tests.support.fault_system import TITLE, VANTAGES, FaultSystem, Site, workers_of
 from tests.support.powerdns import wait_for
@@ -36,6 +39,24 @@ def system(redis: Server, cables: dict[str, Link], tmp_path_factory: pytest.Temp
         yield running
 
 
+@pytest.fixture
+def no_other_change(redis: Server, system: FaultSystem) -> Iterator[None]:
+    """While leaders come and go, one address goes down and up, once: no change of state without a cause."""
+    system.wait_until_known_up()
+    before = len(address_events(redis))
+    yield
+    assert address_events(redis)[before:] == ["address.down", "address.up"]
+
+
+def address_events(redis: Server) -> list[str]:
+    """The kinds of all events of addresses, oldest first."""
+    with redis.connect() as client:
+        found: Any = client.xrange(keys.EVENTS)
+    kinds = [json.loads(fields["event"])["kind"] for _, fields in found]
+    return [kind for kind in kinds if kind.startswith("address.")]
+
+
+@pytest.mark.usefixtures("no_other_change")
 def test_leader_killed(redis: Server, system: FaultSystem) -> None:
     leader = system.leader(redis.connect())
     with system.fault("leader killed", stalls=False) as fault:
@@ -45,6 +66,7 @@ def test_leader_killed(redis: Server, system: FaultSystem) -> None:
     leader.start()
 
 
+@pytest.mark.usefixtures("no_other_change")
 def test_leader_frozen_and_woken(redis: Server, system: FaultSystem) -> None:
     leader = system.leader(redis.connect())
     with system.fault("leader frozen for 5 s, woken", stalls=False) as fault:
@@ -57,6 +79,7 @@ def test_leader_frozen_and_woken(redis: Server, system: FaultSystem) -> None:
         wait_for(lambda: system.leader(redis.connect()) is not leader, "another leader", 3)
 
 
+@pytest.mark.usefixtures("no_other_change")
 def test_leader_cut_off(redis: Server, cables: dict[str, Link], system: FaultSystem) -> None:
     """What it had sent arrives late, when another one leads: its lease fences it."""
     leader = system.leader(redis.connect())

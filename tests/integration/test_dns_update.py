@@ -7,7 +7,7 @@ import requests
 
 from tests.support.dns_system import DnsSystem
 from tests.support.ports import free_port
-from tests.support.writable_system import ZONE, listed, run, serial, util, writable_system
+from tests.support.writable_system import ZONE, listed, serial, util, writable_system
 
 KEY = "an-api-key"
 Api = tuple[DnsSystem, str]
@@ -34,12 +34,6 @@ def patch(api: Api, name: str, rrtype: str, *contents: str, change: str = "REPLA
     records = [{"content": content, "disabled": False} for content in contents]
     rrset = {"name": f"{name}.", "type": rrtype, "ttl": 60, "changetype": change, "records": records}
     return requests.patch(f"{api[1]}/zones/{ZONE}.", json={"rrsets": [rrset]}, headers={"X-API-Key": KEY}, timeout=10)
-
-
-def update(system: DnsSystem, *lines: str) -> str:
-    given = "\n".join([f"server 127.0.0.1 {system.client.port}", f"zone {ZONE}", *lines, "send", ""])
-    done = run("nsupdate", "-d", given=given)
-    return done.stdout + done.stderr
 
 
 def test_the_api_writes_records_and_moves_the_serial_once(api: Api) -> None:
@@ -95,8 +89,8 @@ def test_the_api_searches_static_records_and_instances(api: Api) -> None:
 def test_an_update_adds_and_deletes_and_reads_what_it_wrote(api: Api) -> None:
     system = api[0]
     before = serial(system)
-    said = update(
-        system,
+    said = system.update(
+        ZONE,
         "prereq nxdomain upd.shop.example",
         "update add upd.shop.example 60 A 192.0.2.66",
         "update add upd.shop.example 60 A 192.0.2.67",
@@ -105,19 +99,19 @@ def test_an_update_adds_and_deletes_and_reads_what_it_wrote(api: Api) -> None:
     assert said.count("status: NOERROR") == 2
     assert system.client.a("upd.shop.example") == ["192.0.2.66", "192.0.2.67"]
     assert serial(system) > before
-    update(system, "update delete upd.shop.example A 192.0.2.66")
+    system.update(ZONE, "update delete upd.shop.example A 192.0.2.66")
     assert system.client.a("upd.shop.example") == ["192.0.2.67"]
-    assert "YXDOMAIN" in update(
-        system, "prereq nxdomain upd.shop.example", "update add upd.shop.example 60 A 192.0.2.68"
+    assert "YXDOMAIN" in system.update(
+        ZONE, "prereq nxdomain upd.shop.example", "update add upd.shop.example 60 A 192.0.2.68"
     )
-    update(system, "update delete upd.shop.example")
+    system.update(ZONE, "update delete upd.shop.example")
     assert system.client.ask("upd.shop.example").code == "NXDOMAIN"
 
 
 def test_an_update_of_what_an_instance_answers_changes_nothing_there(api: Api) -> None:
     system = api[0]
-    update(
-        system,
+    system.update(
+        ZONE,
         "update add www.shop.example 60 A 192.0.2.99",
         "update delete www.shop.example A",
         "update add beside.shop.example 60 A 192.0.2.70",
@@ -130,7 +124,7 @@ def test_an_update_from_elsewhere_is_refused(api: Api) -> None:
     system = api[0]
     util(system, "set-meta", ZONE, "ALLOW-DNSUPDATE-FROM", "192.0.2.0/24")
     system.powerdns.control("purge")
-    assert "REFUSED" in update(system, "update add no.shop.example 60 A 192.0.2.71")
+    assert "REFUSED" in system.update(ZONE, "update add no.shop.example 60 A 192.0.2.71")
     util(system, "set-meta", ZONE, "ALLOW-DNSUPDATE-FROM", "127.0.0.0/8")
     system.powerdns.control("purge")
     assert system.client.ask("no.shop.example").code == "NXDOMAIN"

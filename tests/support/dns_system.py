@@ -1,8 +1,10 @@
 """Redis, the backend and PowerDNS together, with documents written straight into the store."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store import keys
@@ -11,15 +13,16 @@ from pdns_gtm_backend.store.snapshot import Change
 from tests.support.dns_client import DnsClient
 from tests.support.documents import Document, written
 from tests.support.ports import free_port
-from tests.support.powerdns import BackendProcess, PowerDns
+from tests.support.powerdns import BackendProcess, PowerDns, Programs
 from tests.support.redis_server import RedisServer
 
 
 class DnsSystem:
-    """The three processes of one running system."""
+    """The three processes of one running system. api: where PowerDNS's REST API is, "" where it is off."""
 
     def __init__(self, redis: RedisServer, backend: BackendProcess, powerdns: PowerDns) -> None:
         self.redis, self.backend, self.powerdns = redis, backend, powerdns
+        self.api = ""
 
     @property
     def client(self) -> DnsClient:
@@ -40,6 +43,32 @@ class DnsSystem:
         self.powerdns.control("rediscover")
         self.powerdns.control("purge")
 
+    def update(self, zone: str, *lines: str) -> str:
+        """What nsupdate says of a DNS UPDATE with these lines of its input."""
+        given = "\n".join([f"server 127.0.0.1 {self.client.port}", f"zone {zone}", *lines, "send", ""])
+        return _said("nsupdate", "-d", given=given)
+
+    def trust(self, zone: str) -> None:
+        """Have `delv` trust the first key of a zone."""
+        done = self.powerdns.util("export-zone-dnskey", zone, "1")
+        key = done.stdout.split("DNSKEY ")[1].split()
+        trusted = f'trust-anchors {{ "{zone}." static-key {" ".join(key[:3])} "{key[3]}"; }};\n'
+        self._anchors.write_text(trusted)
+
+    def delv(self, zone: str, name: str, rrtype: str) -> str:
+        """What BIND's validator says of an answer, starting from the key of the zone (see `trust`)."""
+        server = ("@127.0.0.1", "-p", str(self.client.port))
+        return _said("delv", "-a", str(self._anchors), f"+root={zone}", *server, name, rrtype)
+
+    @property
+    def _anchors(self) -> Path:
+        return self.powerdns.folder / "anchors"
+
+
+def _said(*words: str, given: str = "") -> str:
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=20, input=given)
+    return done.stdout + done.stderr
+
 
 def system_settings(folder: Path, redis_url: str, *, geo: bool = True) -> Settings:
     """Settings of a system on free ports, its files in `folder`; without geo databases it starts faster."""
@@ -54,9 +83,19 @@ def system_settings(folder: Path, redis_url: str, *, geo: bool = True) -> Settin
 
 
 @contextmanager
-def running_system(folder: Path, *, geo: bool = True) -> Iterator[DnsSystem]:
-    """A system from an empty store."""
+def running_system(
+    folder: Path,
+    *,
+    geo: bool = True,
+    decided: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, str] | None = None,
+    programs: Programs | None = None,
+) -> Iterator[DnsSystem]:
+    """A system from an empty store. decided: settings of ours; overrides: of PowerDNS; programs: PowerDNS's own."""
     with RedisServer(folder / "r") as redis:
-        settings = system_settings(folder, redis.url, geo=geo)
-        with BackendProcess(settings) as backend, PowerDns(settings, folder / "p") as powerdns:
+        settings = system_settings(folder, redis.url, geo=geo).model_copy(update=dict(decided or {}))
+        with (
+            BackendProcess(settings) as backend,
+            PowerDns(settings, folder / "p", overrides, programs) as powerdns,
+        ):
             yield DnsSystem(redis, backend, powerdns)

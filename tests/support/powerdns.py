@@ -4,11 +4,15 @@ with BackendProcess(settings) as backend, PowerDns(settings, folder) as server:
     server.client.ask("gtm00000001.gtm.example")
 """
 
+import json
 import os
 import re
+import shlex
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,11 +22,13 @@ from typing import Any
 import dns.exception
 import requests
 
-from pdns_gtm_backend.dns.pdns_conf import backend_url, render
+from pdns_gtm_backend.dns.pdns_conf import backend_url, render, socket_path
 from pdns_gtm_backend.settings import Settings
 from tests.support.dns_client import DnsClient
 
 START_SECONDS = 20.0
+EDIT_ANSWERS = {"increase-serial?": b"n", "(a)pply": b"a"}
+"""What edit-zone asks, and the key to press."""
 
 
 def wait_for(condition: Callable[[], object], what: str, seconds: float = START_SECONDS) -> None:
@@ -136,24 +142,80 @@ class BackendProcess(_Process):
     def call(self, method: str, **parameters: object) -> Any:
         """What PowerDNS gets for a call of a method: the `result`."""
         named = {name.replace("_", "-"): value for name, value in parameters.items()}
-        reply = requests.post(backend_url(self.settings), json={"method": method, "parameters": named}, timeout=5)
+        request = {"method": method, "parameters": named}
+        if self.settings.transport == "unix":
+            return self._ask(json.dumps(request).encode())["result"]
+        reply = requests.post(backend_url(self.settings), json=request, timeout=5)
         reply.raise_for_status()
         return reply.json()["result"]
+
+    def _ask(self, line: bytes) -> Any:
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(5)
+            connection.connect(str(socket_path(self.settings)))
+            connection.sendall(line + b"\n")
+            return json.loads(connection.makefile("rb").readline())
+
+
+class Programs:
+    """PowerDNS's programs: the installed ones, or those of a root folder that Debian packages are unpacked in.
+
+    Those of a root run with the libraries and the loader of that root, as Debian's newer ones need a newer libc.
+    """
+
+    def __init__(self, root: Path | None = None) -> None:
+        self._root = None if root is None else root.resolve()
+        self._libraries = Path()
+        if self._root is not None:
+            self._libraries = self._one("usr/lib/*-linux-gnu")
+            self._loader = self._one("usr/lib*/ld-linux-*.so.*")
+            assert (self._libraries / "pdns" / "libremotebackend.so").exists(), f"{root}: no pdns-backend-remote there"
+
+    def _one(self, pattern: str) -> Path:
+        assert self._root is not None
+        found = sorted(self._root.glob(pattern))
+        assert found, f"{self._root}: no {pattern} there"
+        return found[0]
+
+    def command(self, name: str, *words: str) -> list[str]:
+        """How a program is run."""
+        if self._root is None:
+            return [name, *words]
+        return [str(self._loader), "--library-path", str(self._libraries), str(self._one(f"usr/*bin/{name}")), *words]
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """What pdns.conf needs for them."""
+        return {} if self._root is None else {"module-dir": str(self._libraries / "pdns")}
+
+    def version(self) -> str:
+        """What pdns_server says that it is, such as 4.9.17."""
+        done = subprocess.run(self.command("pdns_server", "--version"), check=False, capture_output=True, text=True)
+        found = re.search(r"Authoritative Server (\S+)", done.stdout + done.stderr)
+        assert found is not None, done.stderr
+        return found[1]
 
 
 class PowerDns(_Process):
     """pdns_server with the rendered configuration; `overrides` replace settings in it."""
 
-    def __init__(self, settings: Settings, folder: Path, overrides: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        folder: Path,
+        overrides: Mapping[str, str] | None = None,
+        programs: Programs | None = None,
+    ) -> None:
         self.folder = folder
+        self._programs = programs or Programs()
         self.client = DnsClient(settings.dns_port)
         self._zone = settings.access_zone
         text = render(settings, folder)
-        for name, value in (overrides or {}).items():
+        for name, value in {**self._programs.settings, **(overrides or {})}.items():
             text += f"{name}={value}\n"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "pdns.conf").write_text(text)
-        super().__init__(["pdns_server", f"--config-dir={folder}"], folder / "pdns.log", os.environ)
+        super().__init__(self._run_by("pdns_server"), folder / "pdns.log", os.environ)
 
     def __enter__(self) -> "PowerDns":
         self.start()
@@ -171,12 +233,52 @@ class PowerDns(_Process):
         except (OSError, dns.exception.DNSException):
             return False
 
+    def _run_by(self, name: str, *words: str) -> list[str]:
+        return self._programs.command(name, f"--config-dir={self.folder}", *words)
+
     def control(self, *words: str) -> str:
         """What pdns_control says."""
-        command = ["pdns_control", f"--config-dir={self.folder}", *words]
+        command = self._run_by("pdns_control", *words)
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
 
     def util(self, *words: str) -> subprocess.CompletedProcess[str]:
         """pdnsutil with this server's configuration."""
-        command = ["pdnsutil", f"--config-dir={self.folder}", *words]
+        command = self._run_by("pdnsutil", *words)
         return subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+
+    def owner(self, name: str, zone: str) -> str:
+        """How this version's pdnsutil takes the name of a record: before 5.0 relative to the zone, then absolute."""
+        return f"{name}.{zone}." if int(self._programs.version().partition(".")[0]) >= 5 else name
+
+    def edit(self, zone: str, expression: str) -> str:
+        """`pdnsutil edit-zone` at a terminal, with `sed -i EXPRESSION` for an editor; what it shows.
+
+        It keeps the serial as it is, and applies the changes.
+        """
+        editor = self.folder / "editor"
+        editor.write_text(f'#!/bin/sh\nfor file; do :; done\nsed -i -e {shlex.quote(expression)} "$file"\n')
+        editor.chmod(0o755)
+        command = shlex.join(self._run_by("pdnsutil", "edit-zone", zone))
+        terminal = ["script", "-qec", command, "/dev/null"]
+        shown = ""
+        with subprocess.Popen(
+            terminal,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, "EDITOR": str(editor)},
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            limit = threading.Timer(20, process.kill)
+            limit.start()
+            answered = 0
+            while data := os.read(process.stdout.fileno(), 4096):
+                shown += data.decode(errors="replace")
+                unread = shown[answered:]
+                for question, answer in EDIT_ANSWERS.items():
+                    if question in unread:
+                        answered = len(shown)
+                        process.stdin.write(answer)
+                        process.stdin.flush()
+            limit.cancel()
+        return shown
