@@ -8,6 +8,7 @@ from click.shell_completion import get_completion_class
 from pdns_gtm_backend.cli.access import token, vantage
 from pdns_gtm_backend.cli.addresses import address
 from pdns_gtm_backend.cli.checks_and_lines import check, line
+from pdns_gtm_backend.cli.doctor import doctor
 from pdns_gtm_backend.cli.drills import drill
 from pdns_gtm_backend.cli.files import apply, export, plan
 from pdns_gtm_backend.cli.history import audit, events
@@ -58,7 +59,7 @@ def completion(shell: str) -> None:
     click.echo(found(cli, {}, NAME, COMPLETE).source())
 
 
-cli.section("Look", status, simulate, events, audit, probe, vantage)
+cli.section("Look", status, simulate, events, audit, probe, vantage, doctor)
 cli.section("Configure", instance, policy, pool, address, check, line, zone, record)
 cli.section("Operate", drain, undrain, switch, override, drill)
 cli.section("As a file", plan, apply, export)

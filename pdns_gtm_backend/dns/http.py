@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from flask import Flask, Response, jsonify, request
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 
 from pdns_gtm_backend.dns import status
 from pdns_gtm_backend.dns.backend import Backend, NotReady
-from pdns_gtm_backend.dns.methods import MAX_REQUEST_BYTES, METHODS, BadRequest, UnknownMethod, call
+from pdns_gtm_backend.dns.counters import Counters
+from pdns_gtm_backend.dns.methods import MAX_REQUEST_BYTES, BadRequest, UnknownMethod, call
 
 log = logging.getLogger(__name__)
 
@@ -33,10 +34,7 @@ def create_app(backend: Backend, secret: str = "") -> Flask:
     app = Flask("pdns_gtm_backend.dns", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = MAX_REQUEST_BYTES
     registry = status.registry(backend)
-    requests = Counter("gtm_backend_requests", "requests of PowerDNS, by method", ("method",), registry=registry)
-    failures = Counter("gtm_backend_failures", "requests that failed, by reason", ("reason",), registry=registry)
-    counted = {name: requests.labels(name).inc for name in METHODS}
-    answer = _answerer(backend, secret.encode(), counted, failures)
+    answer = _answerer(backend, secret.encode(), Counters(registry))
 
     for rule in ("/dns", "/dns/", "/dns/<path:rest>"):
         app.add_url_rule(rule, rule, answer, methods=ALL_VERBS)
@@ -44,10 +42,10 @@ def create_app(backend: Backend, secret: str = "") -> Flask:
     return app
 
 
-def create_status_app(backend: Backend) -> Flask:
-    """`/livez`, `/readyz` and `/metrics` alone, where PowerDNS asks by another transport."""
+def create_status_app(backend: Backend, registry: CollectorRegistry) -> Flask:
+    """`/livez`, `/readyz` and `/metrics` alone, where PowerDNS asks by another transport. registry: of the metrics."""
     app = Flask("pdns_gtm_backend.dns", static_folder=None)
-    _add_status(app, backend, status.registry(backend))
+    _add_status(app, backend, registry)
     return app
 
 
@@ -72,14 +70,11 @@ def _connection(environ: Mapping[str, object]) -> str:
     return f"{environ.get('REMOTE_ADDR')}:{environ['REMOTE_PORT']}" if "REMOTE_PORT" in environ else ""
 
 
-def _answerer(
-    backend: Backend, secret: bytes, counted: Mapping[str, Callable[[], None]], failures: Counter
-) -> Callable[..., Response]:
-    reasons = {reason: failures.labels(reason) for reason in ("form", "secret", "request", "not_ready", "internal")}
+def _answerer(backend: Backend, secret: bytes, counters: Counters) -> Callable[..., Response]:
     logged = 0.0
 
     def refuse(code: int, reason: str, text: str) -> Response:
-        reasons[reason].inc()
+        counters.failed[reason]()
         return Response(text, code, mimetype="text/plain")
 
     def answer(rest: str = "") -> Response:
@@ -102,7 +97,7 @@ def _answerer(
                 logged = time.monotonic()
                 log.exception("a request of PowerDNS failed", extra={"event": "backend.failed"})
             return refuse(500, "internal", "The backend failed; its log says why.\n")
-        counted[method]()
+        counters.answered[method]()
         return Response(body, mimetype="application/json")
 
     return answer

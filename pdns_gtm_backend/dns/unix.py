@@ -16,11 +16,14 @@ import time
 from collections import deque
 from typing import Final
 
+from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
 from pdns_gtm_backend.dns.backend import Backend, NotReady
+from pdns_gtm_backend.dns.counters import Counters
 from pdns_gtm_backend.dns.http import create_status_app
 from pdns_gtm_backend.dns.methods import MAX_REQUEST_BYTES, BadRequest, call, may_wait
+from pdns_gtm_backend.dns.status import registry
 from pdns_gtm_backend.dns.unix_parent import DESCRIPTORS_AT_ONCE, LEAVE, MESSAGE_BYTES, READY, SERVE, give
 
 log = logging.getLogger(__name__)
@@ -39,13 +42,14 @@ def serve(backend: Backend, listening: socket.socket, control: socket.socket, st
 
     status: address and port of `/livez`, `/readyz` and `/metrics`.
     """
-    threading.Thread(target=_serve_status, args=(backend, *status), name="status", daemon=True).start()
-    asyncio.run(UnixServer(backend, listening, control).run())
+    metrics = registry(backend)
+    app = create_status_app(backend, metrics)
+    threading.Thread(target=_serve_status, args=(app, *status), name="status", daemon=True).start()
+    asyncio.run(UnixServer(backend, listening, control, Counters(metrics)).run())
 
 
-def _serve_status(backend: Backend, host: str, port: int) -> None:
+def _serve_status(app: Flask, host: str, port: int) -> None:
     deadline = time.monotonic() + BIND_SECONDS
-    app = create_status_app(backend)
     while True:
         try:
             made = make_server(host, port, app, threaded=True, request_handler=_QuietHandler)
@@ -66,8 +70,9 @@ class _QuietHandler(WSGIRequestHandler):
 class UnixServer:
     """Answers on the connections that the parent hands over, and on new ones."""
 
-    def __init__(self, backend: Backend, listening: socket.socket, control: socket.socket) -> None:
+    def __init__(self, backend: Backend, listening: socket.socket, control: socket.socket, counters: Counters) -> None:
         self._backend = backend
+        self._counters = counters
         self._listening = listening
         self._control = control
         self._connections: set[_Connection] = set()
@@ -134,13 +139,17 @@ class UnixServer:
     def answer(self, line: bytes, connection: str) -> bytes:
         """The reply to one request line. Never raises: what fails is told as a failure and logged."""
         try:
-            return call(self._backend, line, connection)[1] + b"\n"
+            method, reply = call(self._backend, line, connection)
         except (BadRequest, NotReady) as error:
+            self._counters.failed["not_ready" if isinstance(error, NotReady) else "request"]()
             self._log(str(error))
             return json.dumps({"result": None, "log": [str(error)]}).encode() + b"\n"
         except Exception as error:  # noqa: BLE001 - one failed query must not end the connection of all
+            self._counters.failed["internal"]()
             self._log("a request of PowerDNS failed", error)
             return FAILURE
+        self._counters.answered[method]()
+        return reply + b"\n"
 
     def _log(self, text: str, error: Exception | None = None) -> None:
         """At most once in a while: a flood of queries must not be a flood of tracebacks."""

@@ -1,7 +1,7 @@
 """What pdnsutil and PowerDNS's other doors write, over the unix transport, and on another PowerDNS.
 
-The other modules run by HTTP on the installed PowerDNS. GTM_TEST_PDNS_ROOT: a folder that the Debian packages of another
-one (pdns-server, pdns-backend-remote, pdns-tools, and what they depend on) are unpacked in.
+The other modules run by HTTP on the installed PowerDNS. GTM_TEST_PDNS_ROOT: a folder that Debian packages of another
+one are unpacked in (pdns-server, pdns-backend-remote, pdns-tools, and all that they depend on).
 """
 
 import os
@@ -14,7 +14,7 @@ import requests
 
 from tests.support.dns_system import DnsSystem, running_system
 from tests.support.ports import free_port
-from tests.support.powerdns import Programs, wait_for
+from tests.support.powerdns import BackendConnection, Programs, wait_for
 from tests.support.writable_system import DOCUMENTS, KEY_SECRET, ZONE, command, listed, serial, util
 
 ROOT = "GTM_TEST_PDNS_ROOT"
@@ -60,8 +60,13 @@ def _empty(system: DnsSystem) -> None:
     util(system, "clear-zone", ZONE)
 
 
+def shown(system: DnsSystem) -> set[tuple[str, str, str, str]]:
+    """What list-zone shows, the names without the dot that PowerDNS 5.1 ends them by."""
+    return {(name.removesuffix("."), ttl, rrtype, content) for name, ttl, rrtype, content in listed(system)}
+
+
 def static(system: DnsSystem) -> set[tuple[str, str, str, str]]:
-    return {line for line in listed(system) - WWW if line[0] != ZONE}
+    return {line for line in shown(system) - WWW if line[0] != ZONE}
 
 
 def patch(system: DnsSystem, name: str, *contents: str) -> int:
@@ -91,7 +96,7 @@ def test_what_an_instance_answers_is_not_written(system: DnsSystem) -> None:
     done = system.powerdns.util("replace-rrset", ZONE, system.powerdns.owner("www", ZONE), "A", "60", "192.0.2.99")
     assert "did not accept" in done.stdout + done.stderr
     assert "A of www.shop.example is answered by instance gtm00000001" in command(system, "refusals")
-    assert listed(system) >= WWW
+    assert shown(system) >= WWW
 
 
 def test_a_zone_file_is_loaded_edited_and_cleared(system: DnsSystem, tmp_path: Path) -> None:
@@ -102,9 +107,9 @@ def test_a_zone_file_is_loaded_edited_and_cleared(system: DnsSystem, tmp_path: P
     assert static(system) == {(*nameserver, "192.0.2.53"), wildcard}
     assert serial(system) == 77
     assert "0 errors" in util(system, "check-zone", ZONE)
-    shown = system.powerdns.edit(ZONE, "s/192.0.2.53/192.0.2.54/; s/192.0.2.1$/192.0.2.101/")
-    assert static(system) == {(*nameserver, "192.0.2.54"), wildcard}, shown
-    assert listed(system) >= WWW
+    said = system.powerdns.edit(ZONE, "s/192.0.2.53/192.0.2.54/; s/192.0.2.1$/192.0.2.101/")
+    assert static(system) == {(*nameserver, "192.0.2.54"), wildcard}, said
+    assert shown(system) >= WWW
     util(system, "clear-zone", ZONE)
     assert static(system) == set()
 
@@ -160,3 +165,23 @@ def test_a_signed_zone_is_valid(system: DnsSystem, nsec3: tuple[str, ...]) -> No
         util(system, "disable-dnssec", ZONE)
         util(system, "unset-nsec3", ZONE)
         system.powerdns.control("purge")
+
+
+def test_transactions_of_the_same_second_do_not_mix(system: DnsSystem) -> None:
+    settings = system.backend.settings
+    with BackendConnection(settings) as one, BackendConnection(settings) as other:
+        for connection, name in ((one, "one.shop.example."), (other, "other.shop.example.")):
+            record = {"qtype": "A", "qname": name, "content": "192.0.2.21", "ttl": 60, "auth": True}
+            written = {"domain_id": 2, "qname": name, "qtype": "A", "trxid": 7, "rrset": [record]}
+            assert connection.call("startTransaction", {"domain": f"{ZONE}.", "domain_id": -1, "trxid": 7})
+            assert connection.call("replaceRRSet", written)
+        for name, found in (("one.shop.example.", 1), ("other.shop.example.", 0)):
+            assert len(one.call("lookup", {"qname": name, "qtype": "A", "zone-id": 2})) == found
+        assert one.call("commitTransaction", {"trxid": 7})
+    assert static(system) == {("one.shop.example", "60", "A", "192.0.2.21")}
+
+
+def test_what_powerdns_asks_is_counted(system: DnsSystem) -> None:
+    before = system.backend.calls()
+    assert system.client.a("www.shop.example", "198.51.100.0/24") == ["192.0.2.1", "192.0.2.2"]
+    assert system.backend.calls() > before

@@ -140,21 +140,43 @@ class BackendProcess(_Process):
         return int(float(found[1]))
 
     def call(self, method: str, **parameters: object) -> Any:
-        """What PowerDNS gets for a call of a method: the `result`."""
+        """What PowerDNS gets for a call of a method: the `result`. Raises where that is a failure."""
         named = {name.replace("_", "-"): value for name, value in parameters.items()}
-        request = {"method": method, "parameters": named}
-        if self.settings.transport == "unix":
-            return self._ask(json.dumps(request).encode())["result"]
-        reply = requests.post(backend_url(self.settings), json=request, timeout=5)
+        with BackendConnection(self.settings) as connection:
+            return connection.call(method, named)
+
+
+class BackendConnection:
+    """One connection to the backend by its transport, as PowerDNS keeps one for all that it does in one go."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._session = requests.Session()
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.settimeout(5)
+
+    def __enter__(self) -> "BackendConnection":
+        if self._settings.transport == "unix":
+            self._socket.connect(str(socket_path(self._settings)))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._session.close()
+        self._socket.close()
+
+    def call(self, method: str, parameters: Mapping[str, object]) -> Any:
+        """The `result`. Raises requests.HTTPError, by the unix transport AssertionError, where the call fails."""
+        request = {"method": method, "parameters": parameters}
+        if self._settings.transport == "unix":
+            self._socket.sendall(json.dumps(request).encode() + b"\n")
+            answer = json.loads(self._socket.makefile("rb").readline())
+            assert answer["result"] is not None, answer
+            return answer["result"]
+        reply = self._session.post(backend_url(self._settings), json=request, timeout=5)
         reply.raise_for_status()
         return reply.json()["result"]
-
-    def _ask(self, line: bytes) -> Any:
-        with socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            connection.connect(str(socket_path(self.settings)))
-            connection.sendall(line + b"\n")
-            return json.loads(connection.makefile("rb").readline())
 
 
 class Programs:
