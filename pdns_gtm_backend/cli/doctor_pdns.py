@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from pdns_gtm_backend.cli.doctor_places import MAIN_FILE, Server, reachable
+from pdns_gtm_backend.cli.doctor_places import DNS_PORT, MAIN_FILE, MAX_PORT, Server, reachable
 from pdns_gtm_backend.cli.doctor_report import OK, PROBLEM, WARNING, Finding
 
 MAX_BYTES: Final = 1_048_576
@@ -108,7 +108,8 @@ def listens_at(settings: Settings) -> Server:
     first = re.split(r"[\s,]+", settings.get("local-address", "").strip())[0] or "0.0.0.0"  # noqa: S104
     host, port = (first, "") if first.count(":") != 1 else first.split(":")
     text = port or settings.get("local-port", "53")
-    return Server(reachable(host), int(text) if text.isascii() and text.isdecimal() else 53)
+    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(MAX_PORT)) else DNS_PORT
+    return Server(reachable(host), number if 0 < number <= MAX_PORT else DNS_PORT)
 
 
 def judge(pdns: PowerDns) -> Sequence[Finding]:

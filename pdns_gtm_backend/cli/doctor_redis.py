@@ -118,7 +118,7 @@ def _replication(info: Data, write_replicas: int) -> Iterator[Finding]:
         yield Finding(WARNING, check, f"replica {one}", "look at its network and its disk")
     if not connected and not write_replicas:
         yield Finding(INFO, check, "no replica is connected: this Redis is the only copy")
-    elif connected and not late:
+    elif len(connected) >= write_replicas and not late:
         yield Finding(OK, check, f"{len(connected)} replicas are connected and close behind")
 
 

@@ -52,8 +52,9 @@ def judge_ready(name: str, url: str, ready: Readiness) -> Sequence[Finding]:
     if ready.status != READY:
         found = f"is not ready ({ready.status}); store: {state.get('state')} {state.get('detail') or ''}".rstrip()
         return [Finding(PROBLEM, name, found, "it waits for its first snapshot: is Redis reachable?")]
-    wrong = [*_degraded(name, ready.body), *_broken(name, ready.body), *_geo(name, ready.body)]
-    return wrong or [Finding(OK, name, f"{url} is ready, revision {ready.body.get('revision')}")]
+    wrong = [*_degraded(name, ready.body), *_broken(name, ready.body)]
+    fine = Finding(OK, name, f"{url} is ready, revision {ready.body.get('revision')}")
+    return [*(wrong or [fine]), *_geo(name, ready.body)]
 
 
 def _named(name: str) -> str:

@@ -7,6 +7,7 @@ listening socket and takes the connections from one worker to the next.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 import signal
@@ -168,9 +169,11 @@ class UnixServer:
 class _Connection(asyncio.Protocol):
     """One connection of PowerDNS. A request that may wait is answered in a thread, and those behind it wait."""
 
+    _numbers = itertools.count()
+
     def __init__(self, server: UnixServer) -> None:
         self._server = server
-        self.name = f"unix-{id(self)}"
+        self.name = f"unix-{next(self._numbers)}"
         self._rest = b""
         self._lines: deque[bytes] = deque()
         self._waiting = False
@@ -208,6 +211,10 @@ class _Connection(asyncio.Protocol):
     async def _wait_for(self, line: bytes) -> None:
         reply = await asyncio.to_thread(self._server.answer, line, self.name)
         self._waiting = False
+        if self._transport.is_closing():
+            # What it began meanwhile ends with it.
+            self._server.closed(self)
+            return
         self._transport.write(reply)
         self._answer()
 

@@ -152,7 +152,7 @@ def test_with_another_secret_nothing_is_answered_unsigned(system: DnsSystem) -> 
     system.backend.stop()
     with other:
         wait_for(lambda: other.readiness()["revision"], "other backend", 10)
-        with pytest.raises(Exception, match="400"):
+        with pytest.raises(Exception, match=r"400|another secret"):
             other.call("getDomainKeys", name=f"{ZONE}.")
     without = BackendProcess(mine.model_copy(update={"key_secret": ""}))
     with without:

@@ -4,7 +4,9 @@ The other modules run by HTTP on the installed PowerDNS. GTM_TEST_PDNS_ROOT: a f
 one are unpacked in (pdns-server, pdns-backend-remote, pdns-tools, and all that they depend on).
 """
 
+import json
 import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,8 @@ from typing import Any
 import pytest
 import requests
 
+from pdns_gtm_backend.dns.pdns_conf import socket_path
+from pdns_gtm_backend.dns.transactions import MAX_OPEN
 from tests.support.dns_system import DnsSystem, running_system
 from tests.support.ports import free_port
 from tests.support.powerdns import BackendConnection, Programs, wait_for
@@ -179,6 +183,28 @@ def test_transactions_of_the_same_second_do_not_mix(system: DnsSystem) -> None:
             assert len(one.call("lookup", {"qname": name, "qtype": "A", "zone-id": 2})) == found
         assert one.call("commitTransaction", {"trxid": 7})
     assert static(system) == {("one.shop.example", "60", "A", "192.0.2.21")}
+
+
+def test_what_a_connection_began_ends_with_it(system: DnsSystem) -> None:
+    settings = system.backend.settings
+    if settings.transport == "http":
+        pytest.skip("by HTTP the backend is not told of the end of a connection")
+    parameters = {"domain": f"{ZONE}.", "domain_id": -1, "trxid": 7}
+    line = json.dumps({"method": "startTransaction", "parameters": parameters}).encode() + b"\n"
+    for number in range(MAX_OPEN + 1):
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(str(socket_path(settings)))
+            connection.sendall(line)
+            if number % 2:
+                assert json.loads(connection.recv(1000)) == {"result": True}
+
+    def room() -> bool:
+        try:
+            return bool(system.backend.call("startTransaction", **parameters))
+        except AssertionError:
+            return False
+
+    wait_for(room, "room for another transaction", 5)
 
 
 def test_what_powerdns_asks_is_counted(system: DnsSystem) -> None:
