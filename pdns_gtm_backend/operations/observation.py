@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from redis.exceptions import RedisError
 
@@ -12,19 +13,24 @@ from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.operations.errors import Unavailable
 from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.store.repository import unavailable_reason
+from pdns_gtm_backend.store.vantage_requests import MAX_TARGETS, TargetReport, VantageRequests
 from pdns_gtm_backend.store.vantages import Vantages
+
+REPORT_SECONDS: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """now: seconds since the epoch by Redis's clock. verdicts: by vantage, then by target.
 
+    reports: what the vantages themselves said of the targets when they were asked, likewise; none where they were not.
     problem: why none of this could be read; "" = it was.
     """
 
     now: float
     heartbeats: Mapping[str, Heartbeat] = field(default_factory=dict)
     verdicts: Mapping[str, Mapping[str, VantageVerdict]] = field(default_factory=dict)
+    reports: Mapping[str, Mapping[str, TargetReport]] = field(default_factory=dict)
     problem: str = ""
 
 
@@ -50,8 +56,11 @@ class VantageStatus:
     process: str
 
 
-def observe(operator: Operator, targets: Sequence[str]) -> Observation:
-    """The heartbeats, and the verdicts on `targets`; where the store is away, that it is."""
+def observe(operator: Operator, targets: Sequence[str], *, ask: bool = False) -> Observation:
+    """The heartbeats, and the verdicts on `targets`; where the store is away, that it is.
+
+    ask: ask the vantages that report, too; one that says nothing within half a second is left out.
+    """
     follower = operator.writer.follower
     status = follower.status
     if status.state != "following":
@@ -61,7 +70,12 @@ def observe(operator: Operator, targets: Sequence[str]) -> Observation:
     try:
         heartbeats = store.heartbeats()
         verdicts = {name: store.verdicts_on(name, targets) for name in heartbeats}
-        return Observation(follower.repository.time(), heartbeats, verdicts)
+        now = follower.repository.time()
+        reports: Mapping[str, Mapping[str, TargetReport]] = {}
+        if ask and len(targets) <= MAX_TARGETS:
+            reporting = [name for name, beat in heartbeats.items() if is_reporting(beat, now)]
+            reports = VantageRequests(follower.repository.client).latest(reporting, targets, REPORT_SECONDS)
+        return Observation(now, heartbeats, verdicts, reports)
     except RedisError as error:
         return Observation(time.time(), problem=f"the store does not answer: {unavailable_reason(error)}")
 

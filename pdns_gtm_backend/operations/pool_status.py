@@ -17,6 +17,7 @@ from pdns_gtm_backend.operations.errors import NotFound
 from pdns_gtm_backend.operations.observation import Observation, observe
 from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.store.snapshot import Snapshot
+from pdns_gtm_backend.store.vantage_requests import TargetReport
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,17 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class VerdictStatus:
-    """How one vantage sees a target. since: RFC 3339."""
+    """How one vantage sees a target. since: RFC 3339.
+
+    latency: seconds that its passed probes took, on average; loss: the share of its probes that failed, 0 to 1; both of
+    the latest that it remembers, None where it was not asked or did not reply.
+    """
 
     verdict: str
     since: str
     last_failure: Failure | None
+    latency: float | None = None
+    loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +117,7 @@ def status_of_pool(operator: Operator, identifier: str) -> PoolStatusView:
     if view is None:
         raise NotFound(f"there is no pool {shown(identifier)}")
     snapshot = serving.snapshot
-    seen = observe(operator, targets_of_pool(view.pool))
+    seen = observe(operator, targets_of_pool(view.pool), ask=True)
     reason = stale(view.pool.health_checks, snapshot, seen)
     part = pool_part(view, snapshot, seen)
     users = [snapshot.instances[name] for name in sorted(snapshot.instances_using_pool(identifier))]
@@ -218,7 +225,12 @@ def _check(name: str, pool: Pool, view: AddressView, snapshot: Snapshot, seen: O
                 verdict.health,
                 rfc3339(verdict.since),
                 Failure(verdict.reason, verdict.detail) if verdict.reason or verdict.detail else None,
+                *_measured(seen.reports.get(vantage, {}).get(key)),
             )
             for vantage, verdict in said.items()
         },
     )
+
+
+def _measured(report: TargetReport | None) -> tuple[float | None, float | None]:
+    return (None, None) if report is None else (report.latency, report.loss)

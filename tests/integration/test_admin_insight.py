@@ -123,6 +123,8 @@ def test_the_status_of_an_instance_whose_pool_has_failed(admin: Admin) -> None:
                             "verdict": "down",
                             "since": "1970-01-01T00:33:20.500Z",
                             "last_failure": {"reason": "timeout", "detail": "no answer within 3 s"},
+                            "latency": None,
+                            "loss": None,
                         }
                     },
                 }
