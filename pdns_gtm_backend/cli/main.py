@@ -20,6 +20,7 @@ from pdns_gtm_backend.cli.pools import pool
 from pdns_gtm_backend.cli.probes import probe
 from pdns_gtm_backend.cli.session import Command, Root
 from pdns_gtm_backend.cli.simulation import simulate
+from pdns_gtm_backend.cli.stores import store
 from pdns_gtm_backend.cli.zones import record, zone
 
 NAME = "gtmctl"
@@ -64,6 +65,7 @@ cli.section("Configure", instance, policy, pool, address, check, line, zone, rec
 cli.section("Operate", drain, undrain, switch, override, drill)
 cli.section("As a file", plan, apply, export)
 cli.section("Access", token, completion)
+cli.section("Repair", store)
 
 
 def main() -> None:

@@ -53,7 +53,7 @@ def saved(client: Client, folder: Path) -> Snapshot:
 def command(server: RedisServer, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
     mine = {name: value for name, value in os.environ.items() if not name.startswith("GTM_")}
     given = {"GTM_REDIS_URL": server.url, "GTM_VAR": str(folder)}
-    run = [sys.executable, "-m", "pdns_gtm_backend.store.adopt", *words]
+    run = [sys.executable, "-m", "pdns_gtm_backend.cli", "store", "adopt", *words]
     return subprocess.run(run, env=mine | given, check=False, capture_output=True, text=True, timeout=30)
 
 
