@@ -125,6 +125,8 @@ def isolated(setup: str, *pings: tuple[str, int, int] | tuple[str, int, int, flo
     run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     if run.stderr.startswith("unshare"):
         pytest.skip(f"no network namespace here: {run.stderr.strip()}")
+    if prefix and "loading shared libraries" in run.stderr:
+        pytest.skip(f"nobody but root can start Python here: {run.stderr.strip()}")
     assert run.returncode == 0, run.stderr
     return [(reason, detail, duration) for reason, detail, duration in json.loads(run.stdout)]
 
