@@ -2,7 +2,6 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -10,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from pdns_gtm_backend.store import disk, follower, keys, kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.repository import Commit, Repository, parse
-from pdns_gtm_backend.store.serving import Serving, prepare
+from pdns_gtm_backend.store.repository import Commit, Repository
+from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change
 from tests.support.redis_server import RedisServer
 from tests.support.store import (
@@ -25,6 +24,7 @@ from tests.support.store import (
     instance,
     pool,
     put,
+    settled,
 )
 
 
@@ -56,18 +56,6 @@ def repository(client: Client) -> Repository:
 @pytest.fixture
 def store(repository: Repository) -> str:
     return repository.identify()
-
-
-def caught_up(followed: Follower, repository: Repository) -> bool:
-    return followed.serving.snapshot.position == repository.position()
-
-
-def settled(followed: Follower, repository: Repository) -> dict[str, Any]:
-    """What the follower holds once it holds what the store does, which a whole load must equal."""
-    eventually(lambda: caught_up(followed, repository))
-    patched = comparable(followed.serving)
-    assert patched == comparable(prepare(parse(repository.load())))
-    return patched
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))

@@ -9,10 +9,10 @@ import pytest
 from pdns_gtm_backend.store import follower, keys, kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable, parse
-from pdns_gtm_backend.store.serving import prepare
+from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable
 from tests.support.redis_server import RedisServer
 from tests.support.store import (
+    caught_up,
     comparable,
     configured,
     down,
@@ -22,6 +22,7 @@ from tests.support.store import (
     instance,
     pool,
     put,
+    settled,
 )
 
 
@@ -53,18 +54,6 @@ def repository(client: Client) -> Repository:
 @pytest.fixture
 def store(repository: Repository) -> str:
     return repository.identify()
-
-
-def caught_up(followed: Follower, repository: Repository) -> bool:
-    return followed.serving.snapshot.position == repository.position()
-
-
-def settled(followed: Follower, repository: Repository) -> dict[str, Any]:
-    """What the follower holds once it holds what the store does, which a whole load must equal."""
-    eventually(lambda: caught_up(followed, repository))
-    patched = comparable(followed.serving)
-    assert patched == comparable(prepare(parse(repository.load())))
-    return patched
 
 
 def restarted(client: Client, path: Path) -> Follower:

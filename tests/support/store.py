@@ -21,8 +21,8 @@ from pdns_gtm_backend.domain.zone import RRset, Zone
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.repository import Commit, Repository
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.repository import Commit, Repository, parse
+from pdns_gtm_backend.store.serving import Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
 SECONDS: Final = 5.0
@@ -262,3 +262,16 @@ def applied(history: Iterable[Sequence[Change]]) -> dict[str, dict[str, Any]]:
             if change.value is not None:
                 documents[change.kind][change.id] = change.value
     return documents
+
+
+def caught_up(followed: Follower, repository: Repository) -> bool:
+    """Does the follower stand where the store does?"""
+    return followed.serving.snapshot.position == repository.position()
+
+
+def settled(followed: Follower, repository: Repository) -> dict[str, Any]:
+    """What the follower holds once it holds what the store does, which a whole load must equal."""
+    eventually(lambda: caught_up(followed, repository))
+    patched = comparable(followed.serving)
+    assert patched == comparable(prepare(parse(repository.load())))
+    return patched
