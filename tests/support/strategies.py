@@ -378,7 +378,7 @@ def configurations(draw: st.DrawFn, max_overrides: int = 3, kind: InstanceKind |
         for family in FAMILIES[wanted]
         if draw(st.booleans())
     }
-    layered = draw(st.lists(overrides(held, instance), max_size=max_overrides))
+    layered = draw(st.lists(overrides(held, instance), max_size=max_overrides, unique_by=lambda o: o.id))
     documents = catalog(instance, *held.values(), *checks.values(), *custom.values(), *zones, *layered)
     return Configuration(instance, documents, states, decided)
 
