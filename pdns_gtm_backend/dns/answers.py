@@ -4,12 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from random import random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pdns_gtm_backend.dns.presentation import query_name
 from pdns_gtm_backend.dns.zones import ServedZone, Zones
 from pdns_gtm_backend.domain.answer import ServedInstance
-from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
+from pdns_gtm_backend.domain.client import NOBODY, NOWHERE, Network, Place, parse_network
+from pdns_gtm_backend.domain.line import SCOPES
 from pdns_gtm_backend.domain.pool import RECORD_TYPES
 from pdns_gtm_backend.domain.zone import RRset
 from pdns_gtm_backend.store.serving import Serving
@@ -17,12 +18,8 @@ from pdns_gtm_backend.store.serving import Serving
 Record = dict[str, Any]
 """A record as PowerDNS reads it: qname, qtype, content, and ttl, auth, domain_id, scopeMask as numbers."""
 
-NOBODY: Final = Network(4, 0, 0)
-"""The client of a lookup that no packet caused."""
 EMPTY_NON_TERMINAL: Final = RRset(zone="", name="", type="", ttl=0, records=("",))
 """The record that says: this name exists and holds nothing."""
-
-network_of = lru_cache(maxsize=16_384)(parse_network)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +35,7 @@ class View:
     purged: Callable[[], bool] = lambda: False
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """A lookup. remote: address of the peer. real_remote: the client's network (EDNS client subnet), or the peer's
     address; both "" where unknown. zone_id: PowerDNS's id of the zone, -1 = not known.
     """
@@ -64,14 +60,15 @@ def lookup(view: View, question: Question) -> list[Record]:
     if served is None:
         records, scope = _static(zone, name, question, 0), 0
     else:
-        client = client_network(question.remote, question.real_remote)
+        client, cut = _client(question.remote, question.real_remote)
         scope = served.scope(client)
-        client = client.truncated(scope)
+        if scope != cut.length:
+            cut = client.truncated(scope)
         if served.uniform and view.purged():
             scope = 0
         # PowerDNS keeps an answer to ANY for everybody, unless a record in it is scoped.
         records = _static(zone, name, question, scope if question.type == "ANY" else 0)
-        records += _dynamic(view, served, client, zone, name, question, scope)
+        records += _dynamic(view, served, cut, zone, name, question, scope)
     if not records and question.type == "ANY":
         return list(_records(EMPTY_NON_TERMINAL, zone, name, question.name, scope))
     return records
@@ -83,12 +80,19 @@ def client_network(remote: str, real_remote: str) -> Network:
     A subnet of length 0 means that the client does not want to be told apart (RFC 7871 section 7.1.2).
     """
     try:
-        client = network_of(real_remote or remote)
+        client = parse_network(real_remote or remote)
         if not client.length:
-            client = network_of(remote)
+            client = parse_network(remote)
     except ValueError:
         return NOBODY
     return client if client.bits else NOBODY
+
+
+@lru_cache(maxsize=65_536)
+def _client(remote: str, real_remote: str) -> tuple[Network, Network]:
+    """The client's network, whole and cut to the scope that nearly every answer has."""
+    client = client_network(remote, real_remote)
+    return client, client.truncated(SCOPES[client.version])
 
 
 def list_zone(view: View, zone: ServedZone) -> Iterator[Record]:
@@ -101,6 +105,8 @@ def list_zone(view: View, zone: ServedZone) -> Iterator[Record]:
 
 
 def _static(zone: ServedZone, name: str, question: Question, scope: int) -> list[Record]:
+    if name not in zone.static and name not in zone.defaults:
+        return []
     return [
         record
         for rrset in zone.sets(name)
@@ -119,7 +125,7 @@ def _dynamic(
     view: View, served: ServedInstance, client: Network, zone: ServedZone, name: str, question: Question, scope: int
 ) -> list[Record]:
     """The records of an instance. `client` is cut to the scope already, so that nothing finer can decide."""
-    families = [f for f in served.families if question.type in ("ANY", RECORD_TYPES[f])]
+    families = served.asked.get(question.type)
     if not families:
         return []
     match = served.match(client, NOWHERE if client is NOBODY else view.locate(client))

@@ -13,7 +13,7 @@ from typing import Final
 import dns.name
 
 from pdns_gtm_backend.dns.zones import ServedZone
-from pdns_gtm_backend.domain.names import parents
+from pdns_gtm_backend.domain.names import ancestors
 from pdns_gtm_backend.domain.record import canonical_order, name_labels
 from pdns_gtm_backend.domain.violation import shown
 
@@ -115,7 +115,7 @@ def order(zone: ServedZone, hashing: Hashing | None) -> Order:
 def _names(zone: ServedZone, *, empty: bool) -> Iterator[str]:
     every = dict.fromkeys((*zone.names(), *zone.below)) if empty else zone.names()
     for name in every:
-        if not zone.cuts or not any(parent in zone.cuts for parent in parents(name)[1:]):
+        if not zone.cuts or not any(parent in zone.cuts for parent in ancestors(name)):
             yield name
 
 

@@ -5,9 +5,10 @@ https://doc.powerdns.com/authoritative/backends/remote.html
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, Final
+
+import orjson
 
 from pdns_gtm_backend.dns import zone_secrets, zone_writes
 from pdns_gtm_backend.dns.answers import Question, list_zone, lookup
@@ -56,7 +57,7 @@ def call(backend: Backend, body: bytes, connection: str = "") -> tuple[str, byte
         raise _refused(request, name, error) from None
     if request.log:
         reply["log"] = request.log
-    return name, json.dumps(reply, separators=(",", ":")).encode()
+    return name, orjson.dumps(reply)
 
 
 def may_wait(body: bytes) -> bool:
@@ -74,8 +75,8 @@ def _refused(request: Request, name: str, error: Exception) -> BadRequest:
 
 def _read(body: bytes) -> tuple[str, Parameters]:
     try:
-        request = json.loads(body)
-    except (ValueError, RecursionError):
+        request = orjson.loads(body)
+    except ValueError:
         raise BadRequest(f"the body is no JSON: {shown(body[:40])}") from None
     name = request.get("method") if isinstance(request, dict) else None
     if not isinstance(name, str):

@@ -7,6 +7,7 @@ them: PowerDNS writes its next query into the gap, which is a SERVFAIL.
 from __future__ import annotations
 
 import mmap
+import select
 import selectors
 import socket
 import struct
@@ -38,9 +39,23 @@ REQUEST_SECONDS: Final = 5
 """How long a connection may say nothing at first, or stop in the middle of a request."""
 RECEIVE_TIMEOUT: Final = struct.pack("@ll", REQUEST_SECONDS, 0)
 
+FREE_THREADS: Final = 4
+"""So many threads stay for connections that are new."""
+FOLLOW_MILLISECONDS: Final = 250
+"""How long a thread waits for the next request on its connection."""
+
 STARTING: Final = 0
 SERVING: Final = 1
 LEAVING: Final = 2
+
+
+def _follows(conn: Any) -> bool:
+    """Does another request follow on a connection, within a moment?"""
+    if conn.parser.unreader.buf.getvalue():
+        return True
+    waiting = select.poll()
+    waiting.register(conn.sock, select.POLLIN)
+    return bool(waiting.poll(FOLLOW_MILLISECONDS))
 
 
 class Server(BaseApplication):  # type: ignore[misc]
@@ -151,8 +166,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         self.poller.register(conn.sock, selectors.EVENT_READ, partial(self.on_pending_socket_readable, conn))
 
     def handle(self, conn: Any) -> Any:
-        """Answer one request, in a thread. Where the connection ends, it is closed here: gunicorn waits for the peer's
-        end of it in the thread that all connections share.
+        """Answer in a thread: one request, or while there are threads for all connections, those that follow it too.
+
+        To give a connection back to the thread that they share, and take it again, costs more than an answer.
+        """
+        keep = self._answer(conn)
+        while keep and self.nr_conns + FREE_THREADS <= self.cfg.threads and _follows(conn):
+            keep = self._answer(conn)
+        return keep
+
+    def _answer(self, conn: Any) -> Any:
+        """Answer one request. Where the connection ends, it is closed here: gunicorn waits for the peer's end of it in
+        the thread that all connections share.
         """
         with suppress(OSError):
             conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 
 from pdns_gtm_backend.dns.purge import EVERYTHING
-from pdns_gtm_backend.domain.names import canonical, parents
+from pdns_gtm_backend.domain.names import ancestors, canonical
 from pdns_gtm_backend.domain.zone import RRset
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving, touched
@@ -53,7 +53,7 @@ def _below_wildcard(name: str) -> str:
 def _above(names: Iterable[str]) -> Iterator[str]:
     """The names above these: an empty non-terminal comes and goes with what is below it."""
     for name in names:
-        yield from parents(name)[1:]
+        yield from ancestors(name)
 
 
 def _static(old: RRset | None, new: RRset | None) -> Iterator[str]:
@@ -62,4 +62,4 @@ def _static(old: RRset | None, new: RRset | None) -> Iterator[str]:
         if rrset is not None:
             name = canonical(rrset.name)
             yield f"{name.removeprefix('*.')}$"
-            yield from parents(name)[1:]
+            yield from ancestors(name)

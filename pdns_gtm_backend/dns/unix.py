@@ -17,6 +17,7 @@ import time
 from collections import deque
 from typing import Final
 
+import uvloop
 from flask import Flask
 from werkzeug.serving import WSGIRequestHandler, make_server
 
@@ -46,7 +47,7 @@ def serve(backend: Backend, listening: socket.socket, control: socket.socket, st
     metrics = registry(backend)
     app = create_status_app(backend, metrics)
     threading.Thread(target=_serve_status, args=(app, *status), name="status", daemon=True).start()
-    asyncio.run(UnixServer(backend, listening, control, Counters(metrics)).run())
+    uvloop.run(UnixServer(backend, listening, control, Counters(metrics)).run())
 
 
 def _serve_status(app: Flask, host: str, port: int) -> None:
@@ -181,8 +182,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101
-        self._transport = transport
+        self._transport = transport  # type: ignore[assignment]
         self._server.opened(self)
 
     def connection_lost(self, _error: Exception | None) -> None:

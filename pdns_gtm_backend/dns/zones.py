@@ -13,7 +13,7 @@ from typing import TypeVar
 from immutables import Map
 
 from pdns_gtm_backend.dns.authority import Authority
-from pdns_gtm_backend.domain.names import domain_name_error, is_below, parents
+from pdns_gtm_backend.domain.names import ancestors, domain_name_error, is_below, parents
 from pdns_gtm_backend.domain.record import content_error, record_type_error, written_name
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.domain.zone import RRset, Zone
@@ -197,7 +197,7 @@ def _defaults(zone: Zone, authority: Authority, zones: Container[str]) -> Mappin
 
 def _between(name: str, apex: str) -> Iterator[str]:
     """The names above `name` and below `apex`, which holds it."""
-    return (parent for parent in parents(name)[1:] if len(parent) > len(apex))
+    return (parent for parent in ancestors(name) if len(parent) > len(apex))
 
 
 def _delegates(zone: Zone, name: str, sets: Sets) -> bool:

@@ -1,7 +1,8 @@
 """What an instance answers: one function from a client's network to addresses, prepared when the snapshot changes."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import islice
 from typing import Final, Literal
 
@@ -10,8 +11,8 @@ from pdns_gtm_backend.domain.client import Network, Place
 from pdns_gtm_backend.domain.instance import FAMILIES, AccessPolicy, Instance, set_names
 from pdns_gtm_backend.domain.line import Expression, Line, LineTable, Match, expand_line
 from pdns_gtm_backend.domain.override import Override, policy_override
-from pdns_gtm_backend.domain.pool import RECORD_TYPES, Family, Pool
-from pdns_gtm_backend.domain.selection import Random, draw_pool, select, stable_key
+from pdns_gtm_backend.domain.pool import RECORD_TYPES, Family
+from pdns_gtm_backend.domain.selection import Random, draw_pool, draws_nothing, select, stable_key
 from pdns_gtm_backend.domain.state import PolicyState, policy_state_key
 from pdns_gtm_backend.domain.switchover import effective_index
 
@@ -63,8 +64,7 @@ class Choice:
         if not self.pools:
             return ()
         view = draw_pool(self.pools, self.keys, self.weights, client if self.sticky else None, random)
-        candidates = view.candidates or view.remaining
-        return [address.address for address in select(view.pool, candidates, client, random)]
+        return view.constant or [address.address for address in select(view.pool, view.answerable, client, random)]
 
 
 MAX_RECORDS: Final = 1000
@@ -79,6 +79,7 @@ class ServedInstance:
     """An instance made ready to answer: its lines as a table, and one choice per policy and family.
 
     families: those that hold an answer for every client; the same for all, whatever their line.
+    asked: those of `families` that a question of a type asks for; no entry = none.
     uniform: is an answer the same for all clients, and at every time until a state changes? By configuration alone.
     """
 
@@ -88,6 +89,10 @@ class ServedInstance:
     choices: Mapping[Family, tuple[Choice, ...]]
     families: tuple[Family, ...]
     uniform: bool = False
+    asked: Mapping[str, tuple[Family, ...]] = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", _asked(self.families))
 
     def scope(self, client: Network) -> int:
         """Prefix length that an answer to `client` holds for. Depends on configuration alone."""
@@ -101,9 +106,12 @@ class ServedInstance:
         """The addresses of one answer; the same emptiness for every client (`families`)."""
         if family not in self.families:
             return ()
-        choices = self.choices[family]
-        choice = choices[match.owner] if match is not None else choices[0]
-        return choice.draw(client, random)
+        return self.choices[family][0 if match is None else match.owner].draw(client, random)
+
+
+@lru_cache
+def _asked(families: tuple[Family, ...]) -> Mapping[str, tuple[Family, ...]]:
+    return {"ANY": families} | {RECORD_TYPES[family]: (family,) for family in families}
 
 
 def serve(
@@ -136,14 +144,7 @@ def _is_uniform(instance: Instance, views: Mapping[Family, Sequence[PolicyView]]
     if len(instance.policies) != 1:
         return False
     sets = [pool_set for listed in views.values() for view in listed for pool_set in view.sets]
-    return all(len(s.members) == 1 and _draws_nothing(s.members[0][0].pool) for s in sets)
-
-
-def _draws_nothing(pool: Pool) -> bool:
-    if pool.strategy == "sequence":
-        return True
-    limit = 1 if pool.type == "domain" else pool.max_answers
-    return pool.strategy == "all" and (limit is None or limit >= len(pool.addresses))
+    return all(len(s.members) == 1 and draws_nothing(s.members[0][0].pool) for s in sets)
 
 
 def line_table(instance: Instance, lines: Mapping[str, Line]) -> LineTable:

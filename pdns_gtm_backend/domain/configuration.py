@@ -13,7 +13,7 @@ from pdns_gtm_backend.domain.instance import (
     set_names,
 )
 from pdns_gtm_backend.domain.line import CUSTOM_PREFIX, Line, expand_line, line_violations
-from pdns_gtm_backend.domain.names import canonical, is_below, parents
+from pdns_gtm_backend.domain.names import ancestors, canonical, is_below, parents
 from pdns_gtm_backend.domain.override import Override, override_violations
 from pdns_gtm_backend.domain.pool import Family, Pool, pool_violations
 from pdns_gtm_backend.domain.private_targets import refused_target
@@ -294,7 +294,7 @@ def _answering_names(name: str, catalog: Catalog) -> Iterator[str]:
     """`name`, and where nothing is at it the wildcards that would answer for it, closest first (RFC 4592)."""
     yield name
     if not any(catalog.static_types(name)):
-        yield from ("*." + parent for parent in parents(name)[1:])
+        yield from ("*." + parent for parent in ancestors(name))
 
 
 def _targets(instance: Instance, catalog: Catalog) -> set[str]:

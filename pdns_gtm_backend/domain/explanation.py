@@ -127,7 +127,7 @@ def _pool_shares(choice: Choice, client: Network) -> list[float]:
 
 
 def _address_chances(view: PoolView, client: Network) -> list[tuple[Address, float | None]]:
-    pool, candidates = view.pool, view.candidates or view.remaining
+    pool, candidates = view.pool, view.answerable
     limit = 1 if pool.type == "domain" else pool.max_answers
     if pool.strategy == "all":
         share = 1.0 if limit is None else min(1.0, limit / len(candidates))

@@ -6,8 +6,9 @@ joined by `&` (all must hold), and `line:telecom`, a custom line, which stands f
 
 import ipaddress
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Annotated, Final, Literal
 
 from annotated_types import MaxLen, MinLen
@@ -145,6 +146,7 @@ class Match:
     matched: str
 
 
+ClientKey = Callable[[Network, Place], object]
 Signature = tuple[tuple[Kind, int, int], ...]
 """The kinds of an expression's terms with version and length of a network: all that its specificity depends on."""
 
@@ -167,7 +169,8 @@ class LineTable:
             for term in expression.terms:
                 if isinstance(term.value, Network):
                     _note_scope(scopes, term.value)
-        self._groups = tuple(sorted(groups.items(), key=lambda item: _specificity(item[0]), reverse=True))
+        ordered = sorted(groups.items(), key=lambda item: _specificity(item[0]), reverse=True)
+        self._groups = tuple((_client_key(signature), group) for signature, group in ordered)
         self._scopes = scopes
 
     def scope(self, client: Network) -> int:
@@ -182,16 +185,16 @@ class LineTable:
 
     def match(self, client: Network, place: Place) -> Match | None:
         """The most specific line that `client` at `place` belongs to; None where there is not even a default."""
-        for signature, group in self._groups:
-            found = group.get(_client_key(signature, client, place))
+        for key, group in self._groups:
+            found = group.get(key(client, place))
             if found is not None:
                 return found
         return None
 
     def all_matches(self, client: Network, place: Place) -> tuple[Match, ...]:
         """Every line that the client belongs to, most specific first: the first wins, the others lost."""
-        keys = ((group, _client_key(signature, client, place)) for signature, group in self._groups)
-        return tuple(group[key] for group, key in keys if key in group)
+        found = (group.get(key(client, place)) for key, group in self._groups)
+        return tuple(match for match in found if match is not None)
 
 
 SCOPES: Final[Mapping[int, int]] = {4: 24, 6: 56}
@@ -214,22 +217,26 @@ def _specificity(signature: Signature) -> tuple[tuple[int, int], ...]:
     return tuple((RANKS[kind], length) for kind, _, length in signature)
 
 
-def _client_key(signature: Signature, client: Network, place: Place) -> object:
-    if not signature:
-        return ()
-    if len(signature) == 1:
-        return _client_value(signature[0], client, place)
-    return tuple(_client_value(part, client, place) for part in signature)
+@lru_cache(maxsize=1024)
+def _client_key(signature: Signature) -> ClientKey:
+    """What gives the key of a client in the group of a signature; the tables of many instances share few."""
+    values = [_client_value(*part) for part in signature]
+    if len(values) == 1:
+        return values[0]
+    if not values:
+        return lambda _client, _place: ()
+    return lambda client, place: tuple(value(client, place) for value in values)
 
 
-def _client_value(part: tuple[Kind, int, int], client: Network, place: Place) -> TermValue | None:
-    kind, version, length = part
+def _client_value(kind: Kind, version: int, length: int) -> ClientKey:
     if kind == "country":
-        return place.country
+        return lambda _client, place: place.country
     if kind == "continent":
-        return place.continent
+        return lambda _client, place: place.continent
     if kind == "asn":
-        return place.asn
+        return lambda _client, place: place.asn
     if kind == "subdivision":
-        return place.country, place.subdivision
-    return client.truncated(length) if client.version == version and client.length >= length else None
+        return lambda _client, place: (place.country, place.subdivision)
+    return lambda client, _place: (
+        client.truncated(length) if client.version == version and client.length >= length else None
+    )

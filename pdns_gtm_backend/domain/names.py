@@ -1,6 +1,8 @@
 """Domain names and identifiers as text: what is allowed, and the one form that names are compared in."""
 
 import re
+from collections.abc import Iterator
+from itertools import islice
 from typing import Final
 
 LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)", re.ASCII)
@@ -48,7 +50,18 @@ def is_below(name: str, zone: str) -> bool:
     return name.endswith("." + zone) and ("\\" not in name or zone in parents(name))
 
 
-def parents(name: str) -> list[str]:
+def parents(name: str) -> Iterator[str]:
     """`name` and its ancestors without the root, longest first: a.b.c, b.c, c."""
-    labels = name.split(".") if "\\" not in name else ESCAPED_LABEL.findall(name)
-    return [".".join(labels[i:]) for i in range(len(labels))]
+    if "\\" in name:
+        labels = ESCAPED_LABEL.findall(name)
+        yield from (".".join(labels[i:]) for i in range(len(labels)))
+        return
+    yield name
+    while "." in name:
+        name = name.partition(".")[2]
+        yield name
+
+
+def ancestors(name: str) -> Iterator[str]:
+    """What is above `name`, without the root, longest first: of a.b.c, b.c and c."""
+    return islice(parents(name), 1, None)

@@ -108,8 +108,19 @@ STRATEGIES: Final[Mapping[Strategy, Select]] = {
 
 def select(pool: Pool, candidates: Sequence[Address], client: Network, random: Random) -> Sequence[Address]:
     """The addresses of `pool` that one answer holds, from `candidates`: at least one where there is one."""
-    limit = 1 if pool.type == "domain" else pool.max_answers
-    return STRATEGIES[pool.strategy](candidates, limit, client, random)
+    return STRATEGIES[pool.strategy](candidates, _limit(pool), client, random)
+
+
+def _limit(pool: Pool) -> int | None:
+    return 1 if pool.type == "domain" else pool.max_answers
+
+
+def draws_nothing(pool: Pool) -> bool:
+    """Is what `select` gives of `pool` the same for all clients, at every time until a state changes?"""
+    if pool.strategy == "sequence":
+        return True
+    limit = _limit(pool)
+    return pool.strategy == "all" and (limit is None or limit >= len(pool.addresses))
 
 
 def draw_pool(

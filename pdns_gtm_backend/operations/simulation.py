@@ -8,7 +8,7 @@ from typing import Final, Protocol
 from pdns_gtm_backend.domain.answer import DISABLED, Choice, Rule, ServedInstance, record_type
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.domain.explanation import Explanation, SetExplanation, explain, probabilities
-from pdns_gtm_backend.domain.names import canonical, domain_name_error, parents
+from pdns_gtm_backend.domain.names import ancestors, canonical, domain_name_error
 from pdns_gtm_backend.domain.pool import Family
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.geo.locator import GeoStatus
@@ -202,7 +202,7 @@ def _answering(serving: Serving, name: str) -> ServedInstance | None:
     found = serving.names.get(name)
     if found is not None:
         return found
-    for parent in parents(name)[1:]:
+    for parent in ancestors(name):
         wildcard = serving.names.get("*." + parent)
         if wildcard is not None or parent in serving.names or serving.snapshot.static_types(parent):
             return wildcard

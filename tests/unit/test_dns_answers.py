@@ -4,11 +4,11 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from pdns_gtm_backend.dns.answers import NOBODY, Question, Record, View, client_network, list_zone, lookup
+from pdns_gtm_backend.dns.answers import Question, Record, View, client_network, list_zone, lookup
 from pdns_gtm_backend.dns.authority import Authority, Nameserver
 from pdns_gtm_backend.dns.presentation import query_name
 from pdns_gtm_backend.dns.zones import build
-from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
+from pdns_gtm_backend.domain.client import NOBODY, NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.domain.instance import InstanceKind
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.store.serving import prepare

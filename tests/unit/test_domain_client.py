@@ -1,7 +1,7 @@
 import ipaddress
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.domain.client import Network, parse_network
@@ -57,3 +57,22 @@ def test_networks_are_read(text: str, shown: str) -> None:
 def test_what_is_no_network_is_an_error(text: str) -> None:
     with pytest.raises(ValueError, match=r"\S"):
         parse_network(text)
+
+
+@bounded
+@given(
+    st.one_of(
+        st.ip_addresses().map(str),
+        st.tuples(st.ip_addresses().map(str), st.integers(-1, 129)).map(lambda parts: f"{parts[0]}/{parts[1]}"),
+        st.text("0123456789abf:./", max_size=12),
+    )
+)
+def test_what_is_read_fast_is_read_as_the_library_reads_it(text: str) -> None:
+    try:
+        expected = ipaddress.ip_interface(text).network
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\S"):
+            parse_network(text)
+        return
+    assume(expected.version == 4 or expected.prefixlen < 96)
+    assert as_library(parse_network(text)) == expected

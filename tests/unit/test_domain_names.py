@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pdns_gtm_backend.domain.names import canonical, domain_name_error, identifier_error, is_below, parents
+from pdns_gtm_backend.domain.names import ancestors, canonical, domain_name_error, identifier_error, is_below, parents
 from pdns_gtm_backend.domain.violation import InvalidConfiguration, Violation, pointer, shown
 from tests.support.strategies import DOMAIN_NAMES, IDENTIFIERS, bounded
 
@@ -76,7 +76,9 @@ def test_below_is_a_suffix_of_whole_labels(name: list[str], zone: list[str]) -> 
 
 
 def test_parents_are_longest_first() -> None:
-    assert parents("a.b.c") == ["a.b.c", "b.c", "c"]
+    assert list(parents("a.b.c")) == ["a.b.c", "b.c", "c"]
+    assert list(parents(r"a\.b.c")) == [r"a\.b.c", "c"]
+    assert list(ancestors("a.b.c")) == ["b.c", "c"]
 
 
 def test_pointer_escapes_as_rfc_6901() -> None:
