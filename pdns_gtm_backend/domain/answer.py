@@ -192,10 +192,13 @@ def _choices(instance: Instance, default: int, views: Sequence[PolicyView]) -> t
         return (NOTHING,) * len(views)
     if closed and not any(s.available for view in views for s in view.sets):
         return (Choice("fail_closed"),) * len(views)
-    own = [_own_choice(view) for view in views]
+    own = tuple(_own_choice(view) for view in views)
+    lacking = {"none", "fail_open"} if closed else {"none"}
+    if not any(choice.rule in lacking for choice in own):
+        return own
     order = sorted(range(len(views)), key=lambda index: index != default)
     lent = _lent_choice([views[index] for index in order], [own[index] for index in order])
-    return tuple(lent if c.rule == "none" or (closed and c.rule == "fail_open") else c for c in own)
+    return tuple(lent if choice.rule in lacking else choice for choice in own)
 
 
 def _lent_choice(views: Sequence[PolicyView], own: Sequence[Choice]) -> Choice:

@@ -1,6 +1,6 @@
 """Which addresses may be answered, and which pools and sets are available, with the rank up > unknown > down."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -111,7 +111,7 @@ def address_health(
 
 
 def view_address(
-    pool: Pool, address: Address, states: Mapping[str, TargetState], overrides: Iterable[Override] = ()
+    pool: Pool, address: Address, states: Mapping[str, TargetState], overrides: Collection[Override] = ()
 ) -> AddressView:
     """What `address` is worth now: an override decides, else its mode, else its health."""
     health, state = address_health(pool, address, states)

@@ -136,10 +136,10 @@ def instance_violations(instance: Instance) -> Iterator[Violation]:
 def _policy_names(instance: Instance) -> Iterator[Violation]:
     seen: set[str] = set()
     for index, policy in enumerate(instance.policies):
-        place = pointer("policies", index, "name")
         if error := identifier_error(policy.name):
-            yield Violation(place, f"{shown(policy.name)} {error}")
+            yield Violation(pointer("policies", index, "name"), f"{shown(policy.name)} {error}")
         if policy.name in seen:
+            place = pointer("policies", index, "name")
             yield Violation(place, f"{shown(policy.name)} is the name of an earlier policy")
         seen.add(policy.name)
 

@@ -68,6 +68,7 @@ class Expression:
         return tuple((term.kind, term.value) for term in self.terms)
 
 
+@lru_cache(maxsize=16_384)
 def parse_line(text: str) -> Expression:
     """Read a line that is no custom one. Raises ValueError with a sentence that says what is allowed."""
     if text == "default":

@@ -1,6 +1,6 @@
 """Overrides: what an operator sets at run time, layered over configuration and no part of it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
 from typing import Annotated, Final, Literal
 
@@ -65,14 +65,18 @@ class Override:
 STRENGTH: Final[Mapping[str, int]] = {"offline": 2, "failed": 1, "online": 0}
 
 
-def winning_override(pool_id: str, address: Address, overrides: Iterable[Override]) -> Override | None:
+def winning_override(pool_id: str, address: Address, overrides: Collection[Override]) -> Override | None:
     """The override that decides over `address`: the most specific selector; among equals offline > failed > online."""
+    if not overrides:
+        return None
     found = [o for o in overrides if o.effect in STRENGTH and o.selector.selects(pool_id, address)]
     return max(found, key=lambda o: (o.selector.specificity, STRENGTH[o.effect], o.id), default=None)
 
 
-def policy_override(instance_id: str, policy: str, effect: Effect, overrides: Iterable[Override]) -> Override | None:
+def policy_override(instance_id: str, policy: str, effect: Effect, overrides: Collection[Override]) -> Override | None:
     """The override of that effect on a policy, the latest where there are several."""
+    if not overrides:
+        return None
     found = [
         o
         for o in overrides

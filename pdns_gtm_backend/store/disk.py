@@ -14,6 +14,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
+import orjson
+
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Position, Snapshot, build
 
@@ -95,7 +97,7 @@ def _parse(position: Any, lines: list[bytes]) -> Snapshot:
     documents: dict[str, dict[str, Any]] = {}
     for line in lines:
         head, _, text = line.partition(b"\t")
-        kind, identifier, version = json.loads(head)
+        kind, identifier, version = orjson.loads(head)
         if version:
             versions[kind, identifier] = version
         try:
