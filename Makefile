@@ -15,7 +15,7 @@ origin: python-run ## start a stopped origin of the demo again: make origin ORIG
 	@exec .venv/bin/python -m pdns_gtm_backend.standalone origin $(ORIGIN)
 
 test: packages-test python-dev ## run all tests in parallel; ARGS="-k name" goes to pytest
-	@exec .venv/bin/python -m pytest -n auto --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
+	@exec .venv/bin/python -m pytest -n $$(($$(nproc) + 2)) --dist loadfile --no-loadscope-reorder tests/e2e tests/integration tests/unit $(ARGS)
 
 test-faults: packages-test python-dev ## kill, freeze, fill and cut off every part under load; a line for each fault
 	@exec .venv/bin/python -m pytest -s -p no:xdist tests/faults $(ARGS)

@@ -66,7 +66,11 @@ def main(vantage: str | None, labels: dict[str, str], references: list[Target]) 
     logging.basicConfig(
         level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    Daemon(settings, labels, references).run()
+    try:
+        daemon = Daemon(settings, labels, references)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    daemon.run()
 
 
 if __name__ == "__main__":

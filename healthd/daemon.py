@@ -6,23 +6,29 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
+from healthd.alerts.courier import Courier
+from healthd.alerts.receiver import Desk
+from healthd.alerts.sending import make_means
 from healthd.leader import Leader
 from healthd.metrics import HealthdMetrics
 from healthd.probes.registry import make_probes
+from healthd.reports import ReportFollower
 from healthd.requests import Answering
 from healthd.scheduler import OnResult, Scheduler
 from healthd.status_server import Page, StatusServer, as_json
 from healthd.vantage import Vantage
 from pdns_gtm_backend.domain.target import Target
 from pdns_gtm_backend.notify import notify
+from pdns_gtm_backend.operations.sealing import sealer_of
 from pdns_gtm_backend.settings import Settings
-from pdns_gtm_backend.store.connection import connect
+from pdns_gtm_backend.store.alert_deliveries import AlertTests, Deliveries
+from pdns_gtm_backend.store.connection import Client, connect
 from pdns_gtm_backend.store.follower import Follower
 
 log = logging.getLogger(__name__)
@@ -34,7 +40,10 @@ WATCHDOG_SECONDS: Final = 5.0
 
 
 class Daemon:
-    """The parts of one healthd, started and stopped in order. labels, references: of its vantage."""
+    """The parts of one healthd, started and stopped in order. labels, references: of its vantage.
+
+    Raises ValueError where GTM_KEY_SECRET is unusable.
+    """
 
     def __init__(
         self, settings: Settings, labels: Mapping[str, str] | None = None, references: Sequence[Target] = ()
@@ -43,7 +52,10 @@ class Daemon:
         client = connect(settings.store_url)
         self._metrics = HealthdMetrics()
         self.follower = Follower(client, snapshot_path(settings))
-        self.probes = make_probes(allow_private=settings.allow_private_targets)
+        self.reports = ReportFollower(client, self.follower, self._hasten, self._now)
+        self.probes = make_probes(
+            allow_private=settings.allow_private_targets, last_report=self.reports.last, clock=self._now
+        )
         self.vantage = Vantage(
             client,
             self.follower,
@@ -54,6 +66,7 @@ class Daemon:
             observe=self._metrics.probes.observe,
         )
         self.leader = Leader(client, self.follower, name)
+        self.courier = Courier(self._desk(settings, client), AlertTests(client), name)
         self.answering = Answering(client, self.vantage, self.probes)
         self._metrics.watch(self.follower, self.vantage, self.leader)
         self._stopped = threading.Event()
@@ -66,7 +79,23 @@ class Daemon:
         self.status = StatusServer(settings.listen, settings.healthd_port, pages)
 
     def _scheduler(self, on_result: OnResult) -> Scheduler:
-        return Scheduler(self.probes.threads, self.probes.engines, on_result)
+        return Scheduler(self.probes.engines, on_result)
+
+    def _desk(self, settings: Settings, client: Client) -> Desk:
+        return Desk(
+            deliveries=Deliveries(client),
+            follower=self.follower,
+            sealer=sealer_of(settings.key_secret, settings.var),
+            means=make_means(allow_private=settings.allow_private_targets, commands=settings.alert_commands),
+            metrics=self._metrics.alerts,
+            holder=lambda: self.leader.token,
+        )
+
+    def _hasten(self, keys: Iterable[str]) -> None:
+        self.vantage.hasten(keys)
+
+    def _now(self) -> float:
+        return self.vantage.now()
 
     def run(self) -> None:
         """Run until SIGTERM or SIGINT."""
@@ -84,14 +113,18 @@ class Daemon:
         """Start every part."""
         self.status.start()
         self.follower.start()
+        self.reports.start()
         self.vantage.start()
         self.leader.start()
         self.answering.start()
+        self.courier.start()
 
     def stop(self) -> None:
         """Stop every part: first deciding, then probing."""
+        self.courier.stop()
         self.leader.stop()
         self.answering.stop()
+        self.reports.stop()
         self.vantage.stop()
         self.follower.stop()
         self.probes.close()

@@ -79,6 +79,11 @@ class Leader:
         except RedisError as error:
             log.warning("the lease could not be given back: %s", error)
 
+    @property
+    def token(self) -> str:
+        """Of the lease while this healthd decides, "" otherwise."""
+        return self._token if self.leading else ""
+
     def _notice(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         now = self._monotonic()
         with self._lock:

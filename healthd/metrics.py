@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.metrics_core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
+from healthd.alerts.metrics import AlertMetrics
 from healthd.leader import Leader
 from healthd.probes.result import Result
 from healthd.vantage import Vantage
@@ -46,6 +47,7 @@ class HealthdMetrics:
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
         self.probes = ProbeMetrics(self._registry)
+        self.alerts = AlertMetrics(self._registry)
 
     def watch(self, follower: Follower, vantage: Vantage, leader: Leader) -> None:
         """Read these parts at every scrape."""

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from healthd.history import record
 from healthd.probes.registry import Probes
 from healthd.probes.result import Result
-from healthd.scheduler import Workers
+from healthd.probes.workers import Workers
 from healthd.vantage import Vantage
 from pdns_gtm_backend.domain.state import ProbeRecord
 from pdns_gtm_backend.domain.target import Target
@@ -109,12 +109,8 @@ class Answering:
             told = record(self._vantage.now(), result)
             collecting.add(TargetReport(target=target.key, results=(told,), lines=tuple(lines(target, told))))
 
-        protocol = target.check.protocol
-        engine = self._probes.engines.get(protocol)
-        if engine is not None:
-            engine(target, lambda result: self._workers.submit(lambda: done(result)))
-        else:
-            self._workers.submit(lambda: done(self._probes.threads[protocol](target)))
+        engine = self._probes.engines[target.check.protocol]
+        engine(target, lambda result: self._workers.submit(lambda: done(result)))
 
 
 class _Collecting:
@@ -140,7 +136,7 @@ class _Collecting:
 
 def lines(target: Target, told: ProbeRecord) -> Iterator[str]:
     """What happened in a probe, line by line."""
-    yield f"{_asked(target)}, timeout {target.check.timeout:g} s"
+    yield _asked(target)[:1000]
     for phase, seconds in told.timings.items():
         yield f"{phase}: {seconds * 1000:.1f} ms"
     outcome = "passed" if told.ok else f"failed in {told.phase} ({told.reason})"
@@ -152,8 +148,17 @@ def _asked(target: Target) -> str:
     place = f"[{target.address}]" if ":" in target.address else target.address
     if check.effective_port is not None:
         place = f"{place}:{check.effective_port}"
+    if check.protocol == "external":
+        return f"last report on {place}; nothing is sent to it"
+    return f"{_request(target, place)}, timeout {check.timeout:g} s"
+
+
+def _request(target: Target, place: str) -> str:
+    check = target.check
+    if check.dns is not None:
+        return f"dns {place}: {check.dns.name} {check.dns.type}"
     if check.protocol in ("tcp", "ping"):
         return f"{check.protocol} {place}"
     method, path = (check.http.method, check.http.path) if check.http else ("GET", "/")
     names = "".join(f", {what} {name}" for what, name in (("host", target.host), ("sni", target.sni)) if name)
-    return f"{method} {check.protocol}://{place}{path}{names}"[:1000]
+    return f"{method} {check.protocol}://{place}{path}{names}"[:900]

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from typing import Final
 from zlib import crc32
 
-from healthd.probes.result import Probe, Result, Submit
-from healthd.probes.workers import Workers as Workers
-from healthd.probes.workers import threaded
+from healthd.probes.result import Result, Submit
 from pdns_gtm_backend.domain.target import Target
 
 START_SPREAD: Final = 1.0
@@ -168,10 +166,10 @@ class Plan:
         self._lags.append(started - job.due)
         return entry.target is job.target and not entry.hastened
 
-    def finish(self, job: Job, now: float, *, wait: float, conclusive: bool = True) -> None:
+    def finish(self, job: Job, now: float, *, wait: float, heard: bool = True) -> None:
         """Plan the next probe, `wait` seconds after this one was due, or at once where that has passed.
 
-        conclusive: whether the target was heard of; if not, it becomes overdue in time.
+        heard: did the probe do its work? If not, its target becomes overdue in time.
         """
         entry = self._entries.get(job.target.key)
         if entry is None or entry.job is not job:
@@ -186,7 +184,7 @@ class Plan:
         slot = _on_grid(entry, wait) if settled else entry.slot + wait
         jitter = self._rng.random() * min(0.01 * wait, 0.05) if settled else 0.0
         entry.slot = max(slot, now)
-        if conclusive:
+        if heard:
             entry.awaited = entry.slot
         self._schedule(entry, max(slot - jitter, now))
 
@@ -224,8 +222,7 @@ may still have its last result delivered.
 class Scheduler:
     """Probes targets when they are due and hands over what they say.
 
-    probes: by protocol, those that block, each in one of so many `workers` (threads). engines: those that do not.
-    clock: monotonic seconds.
+    engines: by protocol. clock: monotonic seconds.
 
     A target whose probe is slow, or that does not answer, delays no other one: how many probes may be under way at
     once is the engines' affair, and where one is at its limit, those wait that were due last. `overdue` says of which
@@ -234,15 +231,12 @@ class Scheduler:
 
     def __init__(
         self,
-        probes: Mapping[str, Probe],
         engines: Mapping[str, Submit],
         on_result: OnResult,
         *,
-        workers: int = 512,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._workers = Workers(workers, "probe")
-        self._engines = {protocol: threaded(probe, self._workers) for protocol, probe in probes.items()} | dict(engines)
+        self._engines = engines
         self._on_result = on_result
         self._clock = clock
         self._plan = Plan()
@@ -277,17 +271,16 @@ class Scheduler:
             return self._plan.lag()
 
     def stop(self, timeout: float = 5.0) -> bool:
-        """Start no further probe and end the threads. False: some did not end within `timeout` seconds.
+        """Start no further probe and end the thread. False: it did not end within `timeout` seconds.
 
-        What comes in later is dropped. The threads are daemons: one that is stuck does not keep the process.
+        What comes in later is dropped. The thread is a daemon: if it is stuck it does not keep the process.
         """
-        deadline = time.monotonic() + timeout
         with self._changed:
             self._stopping = True
             self._changed.notify()
         if self._thread.ident is not None:
             self._thread.join(timeout)
-        return self._workers.stop(deadline) and not self._thread.is_alive()
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         while self._wait():
@@ -339,5 +332,5 @@ class Scheduler:
                 log.exception("the result of %s was not taken", job.target.key)
                 result = None
         with self._changed:
-            conclusive = result is not None and result.conclusive
-            self._plan.finish(job, self._clock(), wait=wait, conclusive=conclusive)
+            heard = result is not None and result.heard
+            self._plan.finish(job, self._clock(), wait=wait, heard=heard)

@@ -12,6 +12,7 @@ from typing import Final
 from healthd.decisions import Evidence, Outcome, Question, carried_over, expired_overrides, resolve
 from healthd.events import Event
 from healthd.watch import Watch, watch
+from pdns_gtm_backend.domain.event import summary
 from pdns_gtm_backend.domain.quorum import is_reporting, suspensions
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.target import target_key
@@ -246,7 +247,7 @@ class Term:
             self._head = self._written
         self._wrote_at = self._office.monotonic()
         for event in events:
-            log.info(_sentence(event), extra={"event": event["kind"]})
+            log.info("%s", summary(event), extra={"event": event["kind"]})
         self._office.follower.wait_for(self._written, CHECKUP_SECONDS)
 
     def _note(self, news: Sequence[News]) -> None:
@@ -292,9 +293,3 @@ def _targets(snapshot: Snapshot, name: str) -> set[str]:
         for check in pool.health_checks
         for address in pool.addresses
     }
-
-
-def _sentence(event: Event) -> str:
-    names = ("instance_name", "policy", "family", "pool", "address", "vantage", "check", "override")
-    about = " ".join(str(event[name]) for name in names if event.get(name))
-    return f"{event['kind']}: {about} {event['from']} -> {event['to']}: {event['reason']}"

@@ -6,7 +6,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -138,6 +138,10 @@ class Vantage:
         """A target that is probed now."""
         return self._targets.get(key)
 
+    def hasten(self, keys: Iterable[str]) -> None:
+        """Probe the targets with these keys now, those of them that are probed at all."""
+        self._scheduler.hasten(keys)
+
     def remembered(self, key: str) -> tuple[Verdict | None, History | None]:
         """The verdict on a target and a copy of what is remembered of its probes."""
         with self._lock:
@@ -241,12 +245,13 @@ class Vantage:
             return target.check.interval
         self._observe(target, result)
         now = self.now()
+        seen = target.check.protocol != "external"  # a report says nothing of this vantage's own network
         with self._lock:
-            if result.ok:
+            if result.ok and seen:
                 self._connectivity = self._connectivity.after_success(started)
             if (history := self._history.get(target.key)) is not None:
                 history.add(now, result)
-            trusted = self._connectivity.trusts(started)
+            trusted = not seen or self._connectivity.trusts(started)
             verdict = self._book.take(target.key, result, target.check, now, trusted=trusted)
             if self._book.is_news(target.key):
                 self._wake.set()

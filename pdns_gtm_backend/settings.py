@@ -39,8 +39,11 @@ class Settings(BaseSettings):
     redis_url: unset = the embedded Redis of `make run`, on a unix socket in `var`.
     pdns_control: control socket of the PowerDNS that this backend answers, to purge its caches on change; unset = no
     purging, and nothing that an instance answers is cached.
+    edge: dnsdist listens on `dns_port` and keeps answers, PowerDNS behind it on `pdns_port` of loopback; the backend
+    tells dnsdist of every change.
     key_secret: encrypts private keys in the store, the same on every server; several, the newest first, while it is
     replaced; unset = what the file `key-secret` in `var` holds.
+    alert_commands: the folder of the programs that alerts may run; unset = they may run none.
     write_replicas: how many replicas of Redis must have a change of configuration before it is acknowledged.
     quota_*, shortest_interval (seconds): what the admin API lets operators configure at the most; unset = no limit.
     redis_url_file, backend_secret_file, key_secret_file: files that hold these where they are not set, as container and
@@ -74,10 +77,13 @@ class Settings(BaseSettings):
     key_secret_file: SecretFile = None
     key_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
     pdns_control: Path | None = None
+    edge: bool = False
+    pdns_port: Port = 5305
     backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
     quota_instances: Quota = None
     quota_pools_per_instance: Quota = None
     quota_addresses_per_pool: Quota = None
+    alert_commands: Path | None = None
     shortest_interval: Annotated[float, Field(ge=0.25, le=86400)] | None = None
     write_replicas: Annotated[int, Field(ge=0, le=16)] = 0
 

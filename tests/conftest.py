@@ -1,11 +1,36 @@
-"""Fixtures that tests of every kind use."""
+"""Fixtures that tests of every kind use, and how Hypothesis looks for examples."""
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.internal.conjecture import providers
 
 from tests.support.stack import Stack
+
+settings.register_profile(
+    "repeatable",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile("random", settings.get_profile("repeatable"), derandomize=False, max_examples=2000)
+settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_configure() -> None:
+    """Repeatable examples do not depend on which of our modules have been imported for other tests.
+
+    Hypothesis draws constants that it finds in them. Comes after Hypothesis has loaded the profile that is asked for.
+    """
+    if settings().derandomize:
+        assert callable(providers.is_local_module_file)
+        cast(Any, providers).is_local_module_file = lambda _path: False
 
 
 @pytest.fixture(scope="module")

@@ -85,11 +85,14 @@ class Destinations:
         """The address of `target`. Raises what `explain` knows: also where it may not be probed."""
         if target.family != "domain":
             return self._accepted(target.address)
-        future = self._resolver.submit(target.address)
+        return self._accepted(self.resolve(target.address, attempt))
+
+    def resolve(self, name: str, attempt: Attempt) -> str:
+        """The address of `name`, whatever it is. Raises what `explain` knows."""
         try:
-            return self._accepted(future.result(attempt.remaining()))
+            return self._resolver.submit(name).result(attempt.remaining())
         except TimeoutError:
-            raise _unresolved(target, attempt) from None
+            raise _unresolved(name, attempt) from None
 
     async def address_of(self, target: Target, task: Task) -> str:
         """`address` for a task."""
@@ -98,7 +101,7 @@ class Destinations:
         try:
             return self._accepted(await task.outcome(self._resolver.submit(target.address)))
         except TimeoutError:
-            raise _unresolved(target, task) from None
+            raise _unresolved(target.address, task) from None
 
     def _accepted(self, address: str) -> str:
         try:
@@ -117,5 +120,5 @@ def authority(address: str, port: int | None) -> str:
     return host if port is None else f"{host}:{port}"
 
 
-def _unresolved(target: Target, attempt: Attempt) -> ProbeFailure:
-    return ProbeFailure("resolution", f"{target.address} was not resolved within {attempt.timeout:g} s")
+def _unresolved(name: str, attempt: Attempt) -> ProbeFailure:
+    return ProbeFailure("resolution", f"{name} was not resolved within {attempt.timeout:g} s")

@@ -13,7 +13,7 @@ from healthd.probes.http import http_work
 from healthd.probes.loop import Loop, Work
 from healthd.probes.ping import ping_work
 from healthd.probes.redirects import redirects_probe
-from healthd.probes.result import Done, Probe, Submit
+from healthd.probes.result import Done, Submit
 from healthd.probes.stream import client_context
 from healthd.probes.tcp import tcp_work
 from healthd.probes.workers import Workers, threaded
@@ -27,9 +27,8 @@ STOP_SECONDS: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Probes:
-    """The probes of a process, by protocol. threads: those that block. engines: those that do not."""
+    """The probes of a process. engines: by protocol."""
 
-    threads: Mapping[str, Probe]
     engines: Mapping[str, Submit]
     loop: Loop
     workers: Workers
@@ -71,7 +70,7 @@ def make_probes(
         "dns": _on(loop, dns_work(destinations)),
         "external": external_engine(last_report, clock),
     }
-    return Probes({}, engines, loop, workers)
+    return Probes(engines, loop, workers)
 
 
 def _on(loop: Loop, work: Work) -> Submit:

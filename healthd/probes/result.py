@@ -35,6 +35,11 @@ class Result:
         """Does this say anything about the target? `internal` is the prober's own failure, `unreported` nobody's."""
         return self.reason not in INCONCLUSIVE
 
+    @property
+    def heard(self) -> bool:
+        """Did the prober do its work? Where nothing was reported yet it has nothing to say and is not late."""
+        return self.reason != "internal"
+
 
 Probe = Callable[[Target], Result]
 """Probes a target in the calling thread and ends within the check's timeout; never raises."""

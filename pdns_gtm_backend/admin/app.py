@@ -6,6 +6,7 @@ import time
 from flask import Flask, Response, g, request
 
 from pdns_gtm_backend.admin import (
+    alerts,
     auth,
     configuration,
     documentation,
@@ -17,6 +18,7 @@ from pdns_gtm_backend.admin import (
     overrides,
     pools,
     problems,
+    reports,
     resources,
     tokens,
     zones,
@@ -46,11 +48,13 @@ def create_app(services: Services) -> Flask:
         instances.blueprint,
         pools.blueprint,
         zones.blueprint,
+        reports.blueprint,
         overrides.blueprint,
         tokens.blueprint,
         insight.blueprint,
         configuration.blueprint,
         drills.blueprint,
+        alerts.blueprint,
         documentation.blueprint,
     ):
         app.register_blueprint(blueprint, url_prefix=PREFIX)

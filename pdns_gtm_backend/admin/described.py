@@ -36,8 +36,13 @@ class Described:
         return "precondition-failed" in self.problems
 
 
-def _reads(summary: str, schema: str, *query: str, one: bool = False) -> Described:
-    return Described(summary, {200: schema}, query=query, problems=OBJECT if one else ())
+def _reads(summary: str, schema: str, *query: str, one: bool = False, more: tuple[str, ...] = ()) -> Described:
+    return Described(summary, {200: schema}, query=query, problems=(*(OBJECT if one else ()), *more))
+
+
+def _pushes(summary: str, body: str, schema: str) -> Described:
+    problems = (*OBJECT, *BODY, "conflict", "foreign-store")
+    return Described(summary, {200: schema}, body, ("dry_run",), problems)
 
 
 def _one(noun: str, schema: str) -> Described:
@@ -82,6 +87,7 @@ INSTANCE: Final = "/instances/{identifier}"
 ADDRESS: Final = "/pools/{identifier}/addresses/{address}"
 RECORDS: Final = "/zones/{zone}/rrsets/{name}/{rrtype}"
 DRILL: Final = "/drills/{identifier}"
+REPORTS: Final = "/health-checks/{identifier}/reports"
 ACTS: Final = ("not-found", "conflict", "brake", "invalid", "foreign-store")
 
 ROUTES: Final[Mapping[tuple[str, str], Described]] = {
@@ -118,6 +124,12 @@ ROUTES: Final[Mapping[tuple[str, str], Described]] = {
     ("POST", "/overrides"): replace(_create("override", "Override", "brake"), query=("dry_run", "force")),
     ("GET", "/overrides/{identifier}"): _one("override", "Override"),
     ("DELETE", "/overrides/{identifier}"): _delete("override"),
+    ("GET", "/alerts/{identifier}/status"): _reads("How far an alert receiver is told.", "AlertStatus", one=True),
+    ("POST", "/alerts/{identifier}/test"): Described(
+        "Have the leader send an alert receiver a test event now.",
+        {200: "AlertTested"},
+        problems=(*OBJECT, "conflict"),
+    ),
     ("GET", "/drills"): _reads("Every drill.", "DrillList", *PAGING, *FILTERS[kinds.DRILLS]),
     ("POST", "/drills"): _create("drill", "Drill"),
     ("GET", DRILL): _one("drill", "Drill"),
@@ -143,6 +155,20 @@ ROUTES: Final[Mapping[tuple[str, str], Described]] = {
     ("GET", "/tokens/{identifier}"): replace(_one("token", "TokenShown"), answers={200: "TokenShown"}),
     ("DELETE", "/tokens/{identifier}"): _delete("token", "conflict"),
     ("GET", "/vantages"): _reads("Where probes come from, and whether they report.", "VantageStatusList"),
+    ("DELETE", "/vantages/{identifier}"): Described(
+        "Forget a vantage whose healthd has ended for good.",
+        {204: "", 200: "Remarks"},
+        query=("dry_run",),
+        problems=("not-found", "conflict", "foreign-store"),
+    ),
+    ("GET", REPORTS): _reads(
+        "The last report on each address of an external check.", "ReportStatusList", one=True, more=("conflict",)
+    ),
+    ("POST", REPORTS): _pushes("Report many addresses of an external check.", "ReportBatch", "ReportStatusList"),
+    ("GET", f"{REPORTS}/{{address}}"): _reads(
+        "The last report on an address.", "ReportStatus", one=True, more=("conflict",)
+    ),
+    ("PUT", f"{REPORTS}/{{address}}"): _pushes("Report an address up or down.", "NewReport", "ReportStatus"),
     ("GET", "/simulate"): replace(
         _reads("What a client would get now, and why.", "Simulation", "name", "type", "client"), problems=OBJECT
     ),

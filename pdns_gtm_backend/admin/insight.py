@@ -6,13 +6,14 @@ from typing import Any
 from flask import Blueprint, Response
 
 from pdns_gtm_backend.admin.auth import needs, operator, services
-from pdns_gtm_backend.admin.reading import limit, parameters
+from pdns_gtm_backend.admin.reading import flag, limit, parameters
 from pdns_gtm_backend.admin.writing import answer, data_of
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.operations import history
 from pdns_gtm_backend.operations.errors import InvalidParameters
 from pdns_gtm_backend.operations.observation import vantages
 from pdns_gtm_backend.operations.simulation import simulate
+from pdns_gtm_backend.operations.vantages import forget
 
 blueprint = Blueprint("insight", __name__)
 POSITIONS = ("after", "before", "order", "limit")
@@ -23,6 +24,14 @@ def list_vantages() -> Response:
     """Where probes come from, and whether they report."""
     parameters()
     return answer({"items": [data_of(vantage) for vantage in vantages(operator())], "next": None})
+
+
+@blueprint.delete("/vantages/<identifier>")
+def delete_vantage(identifier: str) -> Response:
+    """Forget a vantage whose healthd has ended for good."""
+    dry_run = flag(parameters("dry_run"), "dry_run")
+    forget(operator(), identifier, dry_run=dry_run)
+    return answer({}) if dry_run else Response(status=204)
 
 
 @blueprint.get("/simulate")

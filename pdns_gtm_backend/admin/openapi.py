@@ -16,6 +16,7 @@ from pdns_gtm_backend.admin.described import ROUTES, Described
 from pdns_gtm_backend.admin.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
 from pdns_gtm_backend.admin.reading import DEFAULT_LIMIT, JSON, MAX_LIMIT, MERGE_PATCH
 from pdns_gtm_backend.admin.writing import PREFIX
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.drill import Drill
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import Instance
@@ -24,6 +25,7 @@ from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.pool import Address, Pool
 from pdns_gtm_backend.domain.token import Token
 from pdns_gtm_backend.domain.zone import RRset, Zone
+from pdns_gtm_backend.operations.alerts import AlertStatus, AlertTested
 from pdns_gtm_backend.operations.applying import Applied
 from pdns_gtm_backend.operations.configuration_file import ConfigurationFile
 from pdns_gtm_backend.operations.documents import Copy
@@ -32,18 +34,22 @@ from pdns_gtm_backend.operations.listing import ALLOWED
 from pdns_gtm_backend.operations.observation import VantageStatus
 from pdns_gtm_backend.operations.pool_status import PoolStatusView
 from pdns_gtm_backend.operations.probing import Probed
+from pdns_gtm_backend.operations.reports import NewReport, ReportBatch, ReportStatus
 from pdns_gtm_backend.operations.simulation import Simulation
 from pdns_gtm_backend.operations.switching import Switch
 
 Schema = dict[str, Any]
 
 DOCUMENTS: Final[tuple[type, ...]] = (
-    *(Instance, Pool, Address, HealthCheck, Line, Zone, RRset, Override, Drill, Token),
+    *(Instance, Pool, Address, HealthCheck, Line, Zone, RRset, Override, Drill, Token, Alert),
     *(ConfigurationFile, Copy, Switch),
+    *(NewReport, ReportBatch),
 )
 """What requests hold; all but the last ones also what answers do."""
 VIEWS: Final[tuple[type, ...]] = (
     *(InstanceStatus, PolicyStatus, PoolStatusView, VantageStatus, Simulation, Probed, Applied),
+    *(AlertStatus, AlertTested),
+    ReportStatus,
 )
 """What only answers hold."""
 PATH_IDENTITY: Final[Mapping[str, tuple[str, ...]]] = {
@@ -219,9 +225,9 @@ def _schemas() -> Mapping[str, Schema]:
     ]
     _, defined = TypeAdapter.json_schemas(inputs, ref_template="#/components/schemas/{model}")  # type: ignore[arg-type]
     schemas: dict[str, Schema] = {**_untitled(defined["$defs"]), **_fixed()}
-    for document in DOCUMENTS[:-3]:
+    for document in DOCUMENTS[:-5]:
         schemas |= _variants(document.__name__, schemas[document.__name__])
-    for name in ("VantageStatus", "Entry"):
+    for name in ("VantageStatus", "ReportStatus", "Entry"):
         schemas[f"{name}List"] = _list(_reference(name))
     schemas["Token"] = _without(schemas["Token"], ("hash",))
     schemas["TokenShown"] = _with(schemas["Token"], {"last_used": {"type": ["string", "null"]}})

@@ -53,7 +53,7 @@ class Server(BaseApplication):  # type: ignore[misc]
 
         self.services = Services(self.settings)
         self.services.start()
-        self.services.follower.wait_until_following(FIRST_SNAPSHOT_SECONDS)
+        self.services.follower.wait_until_known(FIRST_SNAPSHOT_SECONDS)
         return create_app(self.services)
 
 

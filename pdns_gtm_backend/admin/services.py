@@ -10,6 +10,7 @@ from pdns_gtm_backend.geo.database import Capabilities
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.operations.errors import OperationError
 from pdns_gtm_backend.operations.operator import SYSTEM, Actor, Operator, Quotas, Rules, Writer
+from pdns_gtm_backend.operations.sealing import sealer_of
 from pdns_gtm_backend.operations.startup import ensure_access_zone, ensure_token
 from pdns_gtm_backend.operations.token_uses import TokenUses
 from pdns_gtm_backend.settings import Settings
@@ -26,7 +27,8 @@ BULK_SECONDS: Final = 30.0
 
 
 class Services:
-    """Everything that the application needs; `start` before use, `stop` at the end.
+    """Everything that the application needs; `start` before use, `stop` at the end. Raises ValueError where
+    GTM_KEY_SECRET is unusable.
 
     locator: None = made from the settings, which reads a file for most of a second.
     preparing: what is still to be done for the first start, and why; "" = nothing.
@@ -45,7 +47,9 @@ class Services:
             settings.quota_addresses_per_pool,
             settings.shortest_interval,
         )
-        self.rules = Rules(settings.access_zone, settings.allow_private_targets, quotas)
+        commands = settings.alert_commands is not None
+        self.rules = Rules(settings.access_zone, settings.allow_private_targets, quotas, commands)
+        self.sealer = sealer_of(settings.key_secret, settings.var)
         self.failures = FailureLimit(time.monotonic)
         self.token_uses = TokenUses(self.writer, time.time)
         self._stopping = threading.Event()
@@ -54,7 +58,7 @@ class Services:
 
     def operator(self, actor: Actor) -> Operator:
         """An actor at this store."""
-        return Operator(self.writer, self.rules, actor, self._capabilities)
+        return Operator(self.writer, self.rules, actor, self._capabilities, self.sealer)
 
     def start(self) -> None:
         """Follow the store, and make sure of the access zone and the first token as soon as it can be written."""

@@ -12,7 +12,7 @@ from pdns_gtm_backend.domain.token import Token
 from pdns_gtm_backend.operations.listing import Page
 from pdns_gtm_backend.operations.operator import Outcome
 from pdns_gtm_backend.operations.overrides import preview_data
-from pdns_gtm_backend.operations.parsing import adapter, to_json
+from pdns_gtm_backend.operations.parsing import adapter, shown_form, to_json
 
 PREFIX = "/api/v1"
 
@@ -56,7 +56,7 @@ def encoded(value: Any) -> bytes:
     """An object as JSON."""
     if isinstance(value, dict | Token):
         return json.dumps(value if isinstance(value, dict) else data_of(value), ensure_ascii=False).encode()
-    return adapter(type(value)).dump_json(value)
+    return adapter(type(value)).dump_json(shown_form(value))
 
 
 def written(outcome: Outcome, location: Sequence[str], etag: str | None = None, **more: Any) -> Response:

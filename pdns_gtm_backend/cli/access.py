@@ -1,16 +1,18 @@
 """`gtmctl token` and `gtmctl vantage`: who may use the API, and where probes come from."""
 
+from collections.abc import Sequence
 from datetime import timedelta
 from typing import Final, get_args
 
 import click
 
+from pdns_gtm_backend.cli.client import path_of
 from pdns_gtm_backend.cli.durations import FORM, end
 from pdns_gtm_backend.cli.nouns import Noun, id_by_name
 from pdns_gtm_backend.cli.parameter_types import SPAN
 from pdns_gtm_backend.cli.printing import Column
 from pdns_gtm_backend.cli.problems import placing
-from pdns_gtm_backend.cli.session import Group, Session, dry_run, in_session
+from pdns_gtm_backend.cli.session import Group, Session, dry_run, in_session, yes
 from pdns_gtm_backend.cli.status_text import moment
 from pdns_gtm_backend.cli.verbs import noun_group
 from pdns_gtm_backend.domain.token import Role, Token
@@ -91,3 +93,17 @@ def list_vantages(session: Session) -> None:
     """List the vantages and whether they report."""
     items = session.client.page("/vantages")["items"]
     session.show_items(items, VANTAGE_COLUMNS, "no vantage has reported yet")
+
+
+@vantage.command("delete")
+@click.argument("names", metavar="VANTAGE...", nargs=-1, required=True)
+@yes
+@dry_run
+@in_session
+def delete_vantages(session: Session, names: Sequence[str], yes: bool, dry_run: bool) -> None:
+    """Forget vantages whose healthd has ended for good; no state changes by that."""
+    if not dry_run:
+        session.confirm(f"Forget vantage {', '.join(names)}?", yes=yes)
+    for name in names:
+        session.client.send("DELETE", path_of("vantages", name), parameters={"dry_run": dry_run})
+        session.say(f"vantage {name}: {'would be deleted (dry run)' if dry_run else 'deleted'}")

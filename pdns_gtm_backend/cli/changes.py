@@ -19,7 +19,8 @@ NOUNS: Final[Mapping[str, str]] = {section.kind: section.noun for section in SEC
     "rrsets": "record set"
 }
 ORDER: Final[Mapping[str, int]] = {
-    kind: index for index, kind in enumerate(("health-checks", "lines", "zones", "rrsets", "pools", "instances"))
+    kind: index
+    for index, kind in enumerate(("health-checks", "lines", "zones", "rrsets", "pools", "instances", "alerts"))
 }
 """What is named comes before what names it; deletions go the other way."""
 INDENT: Final = "    "

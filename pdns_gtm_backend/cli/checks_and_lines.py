@@ -30,7 +30,7 @@ CHECK: Final = Noun(
         Column("VANTAGES", lambda c: c.get("vantages") or "all"),
         Column("PATH", lambda c: (c.get("http") or {}).get("path")),
     ),
-    filters={"protocol": "ping, tcp, http or https."},
+    filters={"protocol": "ping, tcp, http, https, dns or external."},
 )
 
 check = noun_group(CHECK, "check", "Health checks: templates of probes that pools name.")

@@ -28,6 +28,7 @@ SECTIONS: Final[Mapping[str, Section]] = {
     "zones": Section("zone", "zones", "name"),
     "pools": Section("pool", "pools"),
     "instances": Section("instance", "instances", "name"),
+    "alerts": Section("alert", "alerts"),
 }
 """In the order of their references: what is named comes before what names it."""
 MEMBERS: Final = ("version", *SECTIONS)

@@ -123,7 +123,7 @@ def _shape(plain: Any, nullable: bool) -> _Shape | None:
         return _Shape(click.BOOL, flag=True)
     if get_origin(plain) is tuple:
         item, _ = _plain(get_args(plain)[0])
-        return _Shape(click.STRING, many=True) if item is str else None
+        return _Shape(click.STRING, many=True) if item is str or get_origin(item) is Literal else None
     if isinstance(get_origin(plain), type) and issubclass(get_origin(plain), Mapping):
         return _Shape(PAIR, many=True)
     held = _scalar(plain)

@@ -15,18 +15,14 @@ from pdns_gtm_backend.cli.printing import CONTROL_IN_JSON, Column, brief, table
 from pdns_gtm_backend.cli.session import Command, Session, in_session
 from pdns_gtm_backend.cli.status_text import moment
 from pdns_gtm_backend.cli.yaml_text import dump
+from pdns_gtm_backend.domain.event import about
 
 POLL_SECONDS: Final = 1.0
 PAGE: Final = 1000
-ABOUT: Final = ("instance_name", "policy", "family", "pool", "address", "vantage", "check", "override")
 SHOWN_DIFFERENCES: Final = 4
 SHOWN_CHARACTERS: Final = 80
 
 Entry = Mapping[str, Any]
-
-
-def _about(event: Entry) -> str:
-    return " ".join(str(event[name]) for name in ABOUT if event.get(name))
 
 
 def _change(event: Entry) -> str:
@@ -36,7 +32,7 @@ def _change(event: Entry) -> str:
 EVENT_COLUMNS: Final = (
     Column("TIME", lambda e: moment(e["time"])),
     Column("EVENT", lambda e: e.get("kind")),
-    Column("ABOUT", _about),
+    Column("ABOUT", about),
     Column("CHANGE", _change),
     Column("REASON", lambda e: e.get("reason")),
 )
@@ -95,7 +91,7 @@ def events(
 
 @click.command("audit", cls=Command)
 @click.option(
-    "--kind", help="Of objects of this kind: instances, pools, health-checks, lines, zones, overrides, tokens."
+    "--kind", help="Of objects of this kind: instances, pools, health-checks, lines, zones, alerts, overrides, tokens."
 )
 @click.option("--object", "identifier", help="Of this object, by its id.")
 @click.option("--actor", help="By this token, by its name or id.")

@@ -7,9 +7,11 @@ from click.shell_completion import get_completion_class
 
 from pdns_gtm_backend.cli.access import token, vantage
 from pdns_gtm_backend.cli.addresses import address
+from pdns_gtm_backend.cli.alerts import alert
 from pdns_gtm_backend.cli.checks_and_lines import check, line
 from pdns_gtm_backend.cli.doctor import doctor
 from pdns_gtm_backend.cli.drills import drill
+from pdns_gtm_backend.cli.edge import edge
 from pdns_gtm_backend.cli.files import apply, export, plan
 from pdns_gtm_backend.cli.history import audit, events
 from pdns_gtm_backend.cli.instances import instance
@@ -18,6 +20,7 @@ from pdns_gtm_backend.cli.overview import status
 from pdns_gtm_backend.cli.policies_of_instances import policy
 from pdns_gtm_backend.cli.pools import pool
 from pdns_gtm_backend.cli.probes import probe
+from pdns_gtm_backend.cli.reports import report
 from pdns_gtm_backend.cli.session import Command, Root
 from pdns_gtm_backend.cli.simulation import simulate
 from pdns_gtm_backend.cli.stores import store
@@ -61,9 +64,9 @@ def completion(shell: str) -> None:
 
 
 cli.section("Look", status, simulate, events, audit, probe, vantage, doctor)
-cli.section("Configure", instance, policy, pool, address, check, line, zone, record)
-cli.section("Operate", drain, undrain, switch, override, drill)
-cli.section("As a file", plan, apply, export)
+cli.section("Configure", instance, policy, pool, address, check, line, zone, record, alert)
+cli.section("Operate", drain, undrain, switch, override, drill, report)
+cli.section("As a file", plan, apply, export, edge)
 cli.section("Access", token, completion)
 cli.section("Repair", store)
 

@@ -184,6 +184,7 @@ PLURALS: Final[Mapping[str, str]] = {
     "vantages": "vantage",
     "overrides": "override",
     "drills": "drill",
+    "alerts": "alert",
 }
 """Other words for nouns."""
 

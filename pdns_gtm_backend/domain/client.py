@@ -1,7 +1,6 @@
 """Where a query comes from: the network of the client, and the place that a database gives for it."""
 
 import ipaddress
-from contextlib import suppress
 from dataclasses import dataclass
 from socket import AF_INET, AF_INET6, inet_pton
 from typing import Final
@@ -64,14 +63,23 @@ def parse_network(text: str) -> Network:
     An IPv4-mapped IPv6 address is the IPv4 address that it maps. Raises ValueError where `text` is neither.
     """
     address, _, length = text.partition("/")
-    family, version, width = (AF_INET6, 6, IPV6_BITS) if ":" in address else (AF_INET, 4, IPV4_BITS)
-    if not length or (length.isascii() and length.isdecimal() and int(length) <= width):
-        # The forms that queries come in, at a tenth of the general way's cost.
-        with suppress(OSError):
-            bits = int.from_bytes(inet_pton(family, address), "big")
-            return _unmapped(Network(version, bits, width).truncated(int(length or width)))
+    version, width = (6, IPV6_BITS) if ":" in address else (4, IPV4_BITS)
+    bits = address_bits(address, version)
+    if bits is not None and (not length or (length.isascii() and length.isdecimal() and int(length) <= width)):
+        return _unmapped(Network(version, bits, width).truncated(int(length or width)))
     parsed = ipaddress.ip_interface(text).network
     return _unmapped(Network(parsed.version, int(parsed.network_address), parsed.prefixlen))
+
+
+def address_bits(text: str, version: int) -> int | None:
+    """An address without scope or length as a number, at a tenth of the cost of `ipaddress`; None where it is none.
+
+    IPv4 is read in its one form alone: four decimal numbers without leading zeros.
+    """
+    try:
+        return int.from_bytes(inet_pton(AF_INET if version == 4 else AF_INET6, text), "big")
+    except (OSError, ValueError):
+        return None
 
 
 def _unmapped(network: Network) -> Network:

@@ -29,16 +29,33 @@ def refused_target(address: str) -> str | None:
     the IPv6 forms that stand for such an IPv4 address (mapped, RFC 4291 section 2.5.5.2; NAT64, RFC 6052). Of names
     only `localhost` and those below it are (RFC 6761 section 6.3): what another one resolves to is judged at the probe.
     """
+    kind = private_kind(address)
+    return None if kind is None else f"{address} is {kind}: not probed unless GTM_ALLOW_PRIVATE_TARGETS=1"
+
+
+def refused_receiver(address: str) -> str | None:
+    """Why no alert is sent to `address`, by the same rules, or None."""
+    kind = private_kind(address)
+    return None if kind is None else f"{address} is {kind}: nothing is sent to it unless GTM_ALLOW_PRIVATE_TARGETS=1"
+
+
+def private_kind(address: str) -> str | None:
+    """What makes `address` one that `refused_target` refuses, None where nothing does."""
     try:
         parsed = _embedded(ipaddress.ip_address(address))
     except ValueError:
         name = canonical(address)
-        kind = "the loopback name" if name == "localhost" or name.endswith(".localhost") else None
-    else:
-        kind = _kind(parsed)
-    if kind is None:
-        return None
-    return f"{address} is {kind}: not probed unless GTM_ALLOW_PRIVATE_TARGETS=1"
+        return "the loopback name" if name == "localhost" or name.endswith(".localhost") else None
+    return _kind(parsed)
+
+
+def is_address(text: str) -> bool:
+    """Is this an IP address?"""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _embedded(address: IpAddress) -> IpAddress:

@@ -79,7 +79,7 @@ def apply(operator: Operator, raw: object, *, force: bool = False, dry_run: bool
 
     def decide(serving: Serving) -> Plan:
         snapshot = serving.snapshot
-        proposal = propose(file, snapshot, lambda identifier: cname_of(operator, identifier))
+        proposal = _settled(operator, propose(file, snapshot, lambda identifier: cname_of(operator, identifier)))
         items = [item for item in proposal.items if item.changes]
         candidate, companions = _candidate(snapshot, items, proposal)
         _refuse(known, proposal, items, candidate, operator)
@@ -110,6 +110,19 @@ def _applied(operator: Operator, outcome: Outcome) -> Applied:
         return value
     operator.writer.follower.wait_for(outcome.version, APPLIED_SECONDS)
     return replace(value, revision=outcome.version)
+
+
+def _settled(operator: Operator, proposal: Proposal) -> Proposal:
+    """`proposal` with every object in the form that is stored, by what is there already."""
+    items, violations = [], list(proposal.violations)
+    for item in proposal.items:
+        if item.kind not in RESOURCES or item.after is None:
+            items.append(item)
+            continue
+        after, found = RESOURCES[item.kind].settle(operator.sealer, item.before, item.after)
+        items.append(item if after is item.after else replace(item, after=after))
+        violations += (violation.under(item.place) for violation in found)
+    return replace(proposal, items=items, violations=violations)
 
 
 def _candidate(snapshot: Snapshot, items: Sequence[Item], proposal: Proposal) -> tuple[Snapshot, Sequence[Change]]:

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from annotated_types import Ge, Le, MaxLen, MinLen
 
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.document import DomainNameText, document
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import Instance
@@ -24,6 +25,7 @@ SECTIONS: Final[Mapping[str, str]] = {
     "zones": kinds.ZONES,
     "pools": kinds.POOLS,
     "instances": kinds.INSTANCES,
+    "alerts": kinds.ALERTS,
 }
 """The sections by their member, with the kind that each holds. What is named comes before what names it."""
 
@@ -57,6 +59,7 @@ class ConfigurationFile:
     """Everything that operators configure. A section that is left out is left as it is; an empty one is none.
 
     instances: named by `name`; `id` and `cname` are kept where they are given, and generated where not.
+    alerts: their secrets are kept where they are left out, and where what was exported stands for them.
     """
 
     version: Literal[1] = VERSION
@@ -65,6 +68,7 @@ class ConfigurationFile:
     zones: tuple[ZoneWithRecords, ...] | None = None
     pools: tuple[Pool, ...] | None = None
     instances: tuple[Instance, ...] | None = None
+    alerts: tuple[Alert, ...] | None = None
 
 
 def export(operator: Operator) -> ConfigurationFile:
@@ -77,6 +81,7 @@ def export(operator: Operator) -> ConfigurationFile:
         zones=tuple(_zones(snapshot)),
         pools=_by_id(snapshot.pools),
         instances=tuple(sorted(snapshot.instances.values(), key=lambda instance: instance.name)),
+        alerts=tuple(alert.hidden() for alert in _by_id(snapshot.alerts)),
     )
 
 
@@ -89,6 +94,7 @@ def twins(file: ConfigurationFile) -> Iterator[Violation]:
         named = [f"{canonical(records.name)} {records.type.upper()}" for records in zone.rrsets]
         yield from (v.under(pointer("zones", index)) for v in _twins("rrsets", "name", named))
     yield from _twins("pools", "id", [pool.id for pool in file.pools or ()])
+    yield from _twins("alerts", "id", [alert.id for alert in file.alerts or ()])
     for field in ("name", "id", "cname"):
         yield from _twins("instances", field, [getattr(instance, field) for instance in file.instances or ()])
 

@@ -248,6 +248,9 @@ def _valid(
     if parsed.value is None:
         raise InvalidConfiguration(violations)
     value = canonical_or_same(resource, complete(parsed.value))
+    before = snapshot.documents[resource.kind].get(getattr(value, resource.identity))
+    value, unsettled = resource.settle(operator.sealer, before, value)
+    violations += beside(violations, unsettled)
     candidate = snapshot.changed([Change(resource.kind, getattr(value, resource.identity), value)])
     violations += beside(violations, resource.check(value, candidate, operator.rules))
     if violations:

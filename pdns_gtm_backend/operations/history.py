@@ -111,7 +111,7 @@ def _read(
     try:
         for last, fields in _entries(operator, stream, position, newest_first):
             scanned += 1
-            entry = _entry(last, fields, field)
+            entry = entry_of(last, fields, field)
             if wanted(entry):
                 found.append(entry)
             if len(found) == limit or scanned == MAX_SCANNED:
@@ -137,7 +137,7 @@ def _entries(
         position = batch[-1][0]
 
 
-def _entry(identifier: str, fields: Mapping[str, str], field: str) -> Mapping[str, Any]:
+def entry_of(identifier: str, fields: Mapping[str, str], field: str) -> Mapping[str, Any]:
     """An entry with its id, time and revision; one that cannot be read says so."""
     milliseconds = int(identifier.partition("-")[0])
     head: dict[str, Any] = {"id": identifier, "time": rfc3339(milliseconds / 1000)}

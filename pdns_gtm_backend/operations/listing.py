@@ -239,6 +239,7 @@ FILTERS: Final[Mapping[str, Mapping[str, Filter]]] = {
         "instance": _selects("instance"),
         "drill": _field("drill"),
     },
+    kinds.ALERTS: {"channel": _field("channel"), "enabled": _enabled},
     kinds.DRILLS: {"name": _field("name"), "state": _field("state")},
     kinds.TOKENS: {"role": _field("role"), "name": _field("name")},
 }

@@ -14,7 +14,9 @@ from redis.exceptions import RedisError
 from pdns_gtm_backend.domain.token import Role, has_label
 from pdns_gtm_backend.domain.violation import Violation
 from pdns_gtm_backend.geo.database import Capabilities
+from pdns_gtm_backend.operations.configuration_events import configuration_events
 from pdns_gtm_backend.operations.errors import ForeignStore, NotPermitted, Unavailable
+from pdns_gtm_backend.operations.sealing import NO_SEALER, Sealer
 from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable, unavailable_reason
@@ -53,11 +55,15 @@ class Quotas:
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What the settings say about configuration. access_zone: that new instances get their names in."""
+    """What the settings say about configuration. access_zone: that new instances get their names in.
+
+    alert_commands: may alerts run programs?
+    """
 
     access_zone: str
     allow_private_targets: bool = False
     quotas: Quotas = Quotas()
+    alert_commands: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +141,8 @@ class Writer:
                 return _outcome(plan, plan.version if not plan.changes else 0), 0
             commit = Commit(
                 changes=plan.changes,
-                audit={**plan.audit, "actor": _audited(actor), "origin": actor.origin},
+                events=configuration_events(plan.audit, plan.changes, actor.name, serving.snapshot),
+                audit={**plan.audit, **audited(actor)},
                 configuration_revision=serving.snapshot.configuration_revision,
             )
             repository = self._bulk if len(plan.changes) > BULK_CHANGES else self.follower.repository
@@ -143,7 +150,7 @@ class Writer:
                 revision = repository.commit(commit, serving.snapshot.position.store_id)
             except Conflict as conflict:
                 if conflict.reason != "configuration":
-                    raise ForeignStore(_foreign(str(conflict))) from None
+                    raise ForeignStore(foreign(str(conflict))) from None
                 time.sleep(random.uniform(0, 0.005 * (attempt + 1)))  # noqa: S311 - spreads the writers, no secret
                 continue
             except StoreUnavailable as error:
@@ -155,7 +162,7 @@ class Writer:
         """The state that the store has now. Raises Unavailable where it cannot be had, ForeignStore."""
         status = self.follower.status
         if status.state == "foreign":
-            raise ForeignStore(_foreign(status.detail))
+            raise ForeignStore(foreign(status.detail))
         try:
             revision = int(str(self.follower.repository.client.get(keys.REVISION) or 0))
         except (RedisError, ValueError) as error:
@@ -174,8 +181,9 @@ def _outcome(plan: Plan, version: int, *, written: bool = False) -> Outcome:
     return Outcome(plan.value, version, written, created, plan.warnings, plan.preview)
 
 
-def _audited(actor: Actor) -> Mapping[str, str]:
-    return {"id": actor.id, "name": actor.name, "role": actor.role}
+def audited(actor: Actor) -> Mapping[str, Any]:
+    """Who did it and from where, as an audit entry has it."""
+    return {"actor": {"id": actor.id, "name": actor.name, "role": actor.role}, "origin": actor.origin}
 
 
 def _unwritten(error: StoreUnavailable) -> str:
@@ -184,7 +192,8 @@ def _unwritten(error: StoreUnavailable) -> str:
     return f"the store cannot be written: {error}"
 
 
-def _foreign(detail: str) -> str:
+def foreign(detail: str) -> str:
+    """What an operator is told of a store that is another one than this server knows."""
     return (
         f"{detail}. Nothing is written to it. Connect the Redis that this server knows, or, if the other one is right, "
         "accept it with 'gtmctl store adopt'"
@@ -195,13 +204,14 @@ def _foreign(detail: str) -> str:
 class Operator:
     """An actor at the store: what every operation is given.
 
-    capabilities: what the geo database can find at all, None where that is not known.
+    capabilities: what the geo database can find at all, None where that is not known. sealer: of secrets.
     """
 
     writer: Writer
     rules: Rules
     actor: Actor = SYSTEM
     capabilities: Callable[[], Capabilities] | None = field(default=None)
+    sealer: Sealer = NO_SEALER
 
     def write(self, decide: Decide, *, dry_run: bool = False) -> Outcome:
         """Decide and write as this actor."""

@@ -9,12 +9,15 @@ from typing import Any, Final, Generic, TypeVar
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 from pdns_gtm_backend.operations.allowed import allowed, allowed_in, document_in, field_names, inside
 
 T = TypeVar("T")
 Path = tuple[str | int, ...]
 
+SECRETS: Final = "secrets"
+"""The field whose values are not repeated."""
 MAX_VIOLATIONS: Final = 1000
 """More are counted, not listed."""
 
@@ -50,8 +53,13 @@ def parse(document: type[T], raw: object) -> Parsed[T]:
 
 
 def to_json(value: Any) -> Any:
-    """A document as JSON data."""
-    return adapter(type(value)).dump_python(value, mode="json")
+    """A document as JSON data, without what is never shown."""
+    return adapter(type(value)).dump_python(shown_form(value), mode="json")
+
+
+def shown_form(value: Any) -> Any:
+    """A document as it may be shown."""
+    return value.hidden() if isinstance(value, Alert) else value
 
 
 def merge_patch(target: Any, patch: Any) -> Any:
@@ -116,6 +124,8 @@ def _sentence(document: type, raw: Any, path: Path, found: ErrorDetails) -> str:
     said = allowed_in(holder, str(path[-1])) if holder is not None else allowed(inside(owner, path[-1]))
     if found["type"] == "missing":
         return f"is required: {said}"
+    if SECRETS in path:
+        return f"what was given is not allowed: must be {said}"
     if found["loc"][-1] == "[key]":
         limits = found.get("ctx", {})
         return f"the name {shown(path[-1])} has {len(str(path[-1]))} characters: {_name_limit(limits)}"

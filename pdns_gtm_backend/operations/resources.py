@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pdns_gtm_backend.domain.alert import Alert, alert_violations
 from pdns_gtm_backend.domain.configuration import (
     below_access_zone,
     check_health_check,
@@ -20,12 +21,14 @@ from pdns_gtm_backend.domain.line import Line
 from pdns_gtm_backend.domain.names import canonical
 from pdns_gtm_backend.domain.pool import Pool, canonical_pool
 from pdns_gtm_backend.domain.state import policy_state_key
-from pdns_gtm_backend.domain.violation import Violation, shown
+from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.geo.database import Capabilities
+from pdns_gtm_backend.operations.alert_secrets import check_alert, settle
 from pdns_gtm_backend.operations.errors import User
 from pdns_gtm_backend.operations.line_warnings import line_warnings
 from pdns_gtm_backend.operations.operator import Rules
+from pdns_gtm_backend.operations.sealing import Sealer
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
@@ -38,6 +41,10 @@ def _nothing(*_: Any) -> Sequence[Any]:
     return ()
 
 
+def _settled(_sealer: Sealer, _before: Any | None, after: Any) -> tuple[Any, Sequence[Violation]]:
+    return after, ()
+
+
 @dataclass(frozen=True, slots=True)
 class Resource:
     """A kind of object.
@@ -48,6 +55,7 @@ class Resource:
     check: every rule that it breaks among the other objects of a snapshot, which holds it already.
     warnings: what is allowed and probably not meant.
     users: what would break without it.
+    settle: the form that is stored, by what is there already, and the rules that are broken on the way.
     companions: what changes with it, from the object before (None = new) to the one after (None = deleted).
     """
 
@@ -59,6 +67,7 @@ class Resource:
     generated: tuple[str, ...] = ()
     fixed: tuple[str, ...] = ()
     canonical: Callable[[Any], Any] = _same
+    settle: Callable[[Sealer, Any | None, Any], tuple[Any, Sequence[Violation]]] = _settled
     warnings: Callable[[Any, Snapshot, Capabilities | None], Iterable[Violation]] = _nothing
     users: Callable[[Snapshot, str], Sequence[User]] = _nothing
     companions: Callable[[Snapshot, Any | None, Any | None], Sequence[Change]] = _nothing
@@ -187,6 +196,20 @@ def _zone_companions(snapshot: Snapshot, before: Zone | None, after: Zone | None
     return [Change(kind, key, None) for kind in owned for key in snapshot.of_zone(kind, before.name)]
 
 
+def _check_alert(alert: Alert, _snapshot: Snapshot, rules: Rules) -> Iterator[Violation]:
+    yield from alert_violations(alert)
+    yield from check_alert(alert, allow_private=rules.allow_private_targets, commands=rules.alert_commands)
+
+
+def _alert_warnings(alert: Alert, snapshot: Snapshot, _capabilities: Capabilities | None) -> Iterator[Violation]:
+    for index, name in enumerate(alert.instances or ()):
+        if name not in snapshot.instances and snapshot.instance_named(name) is None:
+            yield Violation(pointer("instances", index), f"there is no instance {shown(name)} by id or by name")
+    for index, name in enumerate(alert.pools or ()):
+        if name not in snapshot.pools:
+            yield Violation(pointer("pools", index), f"there is no pool {shown(name)}")
+
+
 def _instances(snapshot: Snapshot, identifiers: Iterable[str]) -> Sequence[User]:
     return [User("instances", name, snapshot.instances[name].name) for name in sorted(identifiers)]
 
@@ -227,6 +250,14 @@ RESOURCES: Final[Mapping[str, Resource]] = {
             canonical=_canonical_zone,
             users=_zone_users,
             companions=_zone_companions,
+        ),
+        Resource(
+            kinds.ALERTS,
+            "alert",
+            Alert,
+            _check_alert,
+            settle=settle,
+            warnings=_alert_warnings,
         ),
     )
 }

@@ -1,4 +1,4 @@
-"""Encryption of private keys and shared secrets before they enter the store, its snapshot on disk or a backup.
+"""Encryption of private keys and other secrets before they enter the store, its snapshot on disk or a backup.
 
 Fernet (https://cryptography.io/en/latest/fernet/): AES-128-CBC and HMAC-SHA256. Its keys are derived from secrets of
 settings.
@@ -57,9 +57,21 @@ class Sealer:
     def _key(self) -> MultiFernet:
         if self._fernet is None:
             raise NotPermitted(
-                "keys cannot be kept: set GTM_KEY_SECRET, the same on every server ('openssl rand -hex 32' makes one)"
+                "no secret can be kept: set GTM_KEY_SECRET, the same on every server ('openssl rand -hex 32' makes one)"
             )
         return self._fernet
+
+
+NO_SEALER: Final = Sealer("")
+"""Of processes without a secret."""
+
+
+def sealer_of(given: str, folder: Path) -> Sealer:
+    """The sealer of settings. Raises ValueError, which names the setting, where its secret is too short."""
+    try:
+        return Sealer(read_secret(given, folder))
+    except ValueError as error:
+        raise ValueError(f"GTM_KEY_SECRET: {error}") from None
 
 
 def read_secret(given: str, folder: Path) -> str:

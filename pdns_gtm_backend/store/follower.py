@@ -128,6 +128,13 @@ class Follower:
         with self._changed:
             return self._changed.wait_for(lambda: self.status.state == "following", timeout)
 
+    def wait_until_known(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds until the store is followed, or is known not to be while a snapshot is held."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.status.state == "following" or (self.loaded and self.status.state != "starting"), timeout
+            )
+
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:

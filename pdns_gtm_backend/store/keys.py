@@ -24,6 +24,10 @@ VERDICTS_WAITING: Final = PREFIX + "verdicts-waiting"
 LEADERSHIP: Final = PREFIX + "leadership"
 SUSPENSIONS: Final = PREFIX + "suspensions"
 HEARTBEATS: Final = PREFIX + "heartbeats"
+ALERT_DELIVERIES: Final = PREFIX + "alert-deliveries"
+ALERT_TESTS: Final = PREFIX + "alert-tests"
+REPORTS: Final = PREFIX + "reports"
+REPORT_FEED: Final = PREFIX + "report-feed"
 
 
 def documents(kind: str) -> str:
@@ -47,7 +51,7 @@ def vantage_requests(vantage: str) -> str:
 
 
 def vantage_reply(request: str) -> str:
-    """List of the replies to a request."""
+    """List of the replies to a request, of a vantage or of the leader."""
     return PREFIX + "reply:" + request
 
 

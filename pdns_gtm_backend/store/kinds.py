@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from pydantic import TypeAdapter, ValidationError
 
+from pdns_gtm_backend.domain.alert import Alert, alert_violations
 from pdns_gtm_backend.domain.drill import Drill, drill_violations
 from pdns_gtm_backend.domain.health_check import HealthCheck, health_check_violations
 from pdns_gtm_backend.domain.instance import Instance, instance_violations
@@ -70,6 +71,7 @@ ZONE_KEYS: Final = "zone-keys"
 TSIG_KEYS: Final = "tsig-keys"
 OVERRIDES: Final = "overrides"
 DRILLS: Final = "drills"
+ALERTS: Final = "alerts"
 TOKENS: Final = "tokens"
 TARGET_STATES: Final = "target-states"
 POLICY_STATES: Final = "policy-states"
@@ -88,6 +90,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         _kind(TSIG_KEYS, TsigKey, tsig_key_violations, lambda key: str(key.name)),
         _kind(TOKENS, Token, token_violations),
         _kind(DRILLS, Drill, drill_violations),
+        _kind(ALERTS, Alert, alert_violations),
         _kind(OVERRIDES, Override, override_violations, configuration=False),
         _kind(TARGET_STATES, TargetState, identity=_nothing, configuration=False),
         _kind(POLICY_STATES, PolicyState, identity=_nothing, configuration=False),

@@ -163,14 +163,61 @@ for field, value in pairs(note['fields']) do redis.call('HSET', KEYS[5], field, 
 return 1
 """
 
+NOTE_DELIVERY: Final = """
+-- KEYS: the leader's lease, deliveries. ARGV: token, alert, its delivery as JSON ('' = it goes).
+-- 1, or 0 where the lease is not ours.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return 0
+end
+if ARGV[3] == '' then
+  redis.call('HDEL', KEYS[2], ARGV[2])
+else
+  redis.call('HSET', KEYS[2], ARGV[2], ARGV[3])
+end
+return 1
+"""
+
 FORGET_VANTAGE: Final = """
--- KEYS: lease of the vantage, heartbeats, its verdicts, suspensions. ARGV: vantage.
--- 1, 0 where it was not known, -1 where a process has the name now.
-if redis.call('EXISTS', KEYS[1]) == 1 then
+-- KEYS: store id, lease of the vantage, heartbeats, its verdicts, suspensions, revision, audit.
+-- ARGV: store id, vantage, audit entry or '', kept audit entries.
+-- 1, 0 where it was not known, -1 where a process has the name now, -2 where this is another store.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return -2
+end
+if redis.call('EXISTS', KEYS[2]) == 1 then
   return -1
 end
-local known = redis.call('HDEL', KEYS[2], ARGV[1])
-redis.call('DEL', KEYS[3])
-redis.call('HDEL', KEYS[4], ARGV[1])
+local known = redis.call('HDEL', KEYS[3], ARGV[2])
+redis.call('DEL', KEYS[4])
+redis.call('HDEL', KEYS[5], ARGV[2])
+if known == 1 and ARGV[3] ~= '' then
+  local revision = redis.call('GET', KEYS[6]) or '0'
+  redis.call('XADD', KEYS[7], 'MAXLEN', '~', ARGV[4], '*', 'revision', revision, 'entry', ARGV[3])
+end
 return known
+"""
+
+PUSH_REPORTS: Final = """
+-- KEYS: store id, reports, their feed. ARGV: store id, kept entries, then for each: its subject, and the report without
+-- its time and opening brace. The time, or nil where this is another store.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then
+  return false
+end
+local now = redis.call('TIME')
+local time = now[1] .. '.' .. string.format('%06d', now[2])
+for index = 3, #ARGV, 2 do
+  local report = '{"at":' .. time .. ',' .. ARGV[index + 1]
+  redis.call('HSET', KEYS[2], ARGV[index], report)
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', ARGV[2], '*', 'subject', ARGV[index], 'report', report)
+end
+return time
+"""
+
+PURGE_REPORTS: Final = """
+-- KEYS: configuration revision, reports. ARGV: the revision that the subjects are not part of, then the subjects.
+-- How many there were, or -1 where the configuration is another one by now.
+if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[1] then
+  return -1
+end
+return redis.call('HDEL', KEYS[2], unpack(ARGV, 2))
 """

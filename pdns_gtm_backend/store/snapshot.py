@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from immutables import Map
 
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.configuration import line_users
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import Instance
@@ -20,6 +21,8 @@ from pdns_gtm_backend.domain.zone_key import TsigKey, ZoneKey
 from pdns_gtm_backend.domain.zone_metadata import ZoneMetadata
 from pdns_gtm_backend.store import kinds
 
+K = TypeVar("K")
+V = TypeVar("V")
 Members = Map[str, None]
 """A set of ids; one more or less costs the same, however many there are."""
 Index = Map[str, Members]
@@ -103,6 +106,10 @@ class Snapshot:
     @property
     def tsig_keys(self) -> Map[str, TsigKey]:
         return self.documents[kinds.TSIG_KEYS]
+
+    @property
+    def alerts(self) -> Map[str, Alert]:
+        return self.documents[kinds.ALERTS]
 
     @property
     def overrides(self) -> Map[str, Override]:
@@ -217,19 +224,39 @@ def build(
 ) -> Snapshot:
     """A snapshot of everything, made at once."""
     collected: dict[str, dict[str, dict[str, None]]] = {name: {} for name in INDEXES}
+    alone: dict[str, Members] = {}
     for held in documents.values():
         for identifier, value in held.items():
             for index, key in entries(value):
                 collected[index].setdefault(key, {})[identifier] = None
-    indexes = {name: Map({key: Map(ids) for key, ids in held.items()}) for name, held in collected.items()}
+    indexes = {name: _map({key: _members(ids, alone) for key, ids in held.items()}) for name, held in collected.items()}
     return Snapshot(
         position,
         configuration_revision,
-        Map({kind: Map(documents.get(kind, {})) for kind in kinds.KINDS}),
-        Map(versions),
-        Map(problems),
+        Map({kind: _map(documents.get(kind, {})) for kind in kinds.KINDS}),
+        _map(versions),
+        _map(problems),
         Map(indexes),
     )
+
+
+def _members(ids: dict[str, None], alone: dict[str, Members]) -> Members:
+    """The set of `ids`. alone: the sets of one made so far, by their member: most sets are of one."""
+    if len(ids) > 1:
+        return Map(ids)
+    only = next(iter(ids))
+    found = alone.get(only)
+    if found is None:
+        found = alone[only] = Map(ids)
+    return found
+
+
+def _map(held: Mapping[K, V]) -> Map[K, V]:
+    """A map made step by step: made at once, a large one would stop all other threads meanwhile."""
+    mutation = Map[K, V]().mutate()
+    for key, value in held.items():
+        mutation[key] = value
+    return mutation.finish()
 
 
 def empty() -> Snapshot:
@@ -239,6 +266,8 @@ def empty() -> Snapshot:
 
 def entries(value: Any) -> Iterator[tuple[str, str]]:
     """Where a document is found by: pairs of index and key."""
+    if isinstance(value, TargetState | PolicyState):
+        return
     if isinstance(value, Instance):
         yield "instance-names", value.name
         yield from (("names", name) for name in value.owned_names())

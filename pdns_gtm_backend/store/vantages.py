@@ -16,11 +16,14 @@ from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, scripts
 from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.repository import KEPT_AUDIT, Conflict
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 KEPT_FEED: Final = 100_000
+IN_USE: Final = -1
+OTHER_STORE: Final = -2
 FEED_START: Final = "0-0"
 POSITION: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
@@ -130,12 +133,19 @@ class Vantages:
         held: Any = self._client.hgetall(keys.SUSPENSIONS)
         return dict(held)
 
-    def forget(self, vantage: str) -> bool:
-        """Remove all that is held of a vantage that is gone for good; False: it was not known. Raises VantageInUse."""
-        names = [keys.vantage_lease(vantage), keys.HEARTBEATS, keys.verdicts(vantage), keys.SUSPENSIONS]
-        known = int(self._forget(keys=names, args=[vantage]))
-        if known < 0:
+    def forget(self, vantage: str, store_id: str, audit: Mapping[str, Any] | None = None) -> bool:
+        """Remove all that is held of a vantage that is gone for good; False: it was not known.
+
+        audit: who did it, as in a Commit. Raises VantageInUse, and Conflict where this is another store.
+        """
+        held = [keys.vantage_lease(vantage), keys.HEARTBEATS, keys.verdicts(vantage), keys.SUSPENSIONS]
+        names = [keys.STORE_ID, *held, keys.REVISION, keys.AUDIT]
+        noted = "" if audit is None else json.dumps(audit)
+        known = int(self._forget(keys=names, args=[store_id, vantage, noted, KEPT_AUDIT]))
+        if known == IN_USE:
             raise VantageInUse(vantage)
+        if known == OTHER_STORE:
+            raise Conflict("store", "it is not the one that is followed")
         return bool(known)
 
     def verdicts(self, vantage: str) -> dict[str, VantageVerdict]:

@@ -25,7 +25,7 @@ def origins() -> Iterator[Origins]:
         yield running
 
 
-@pytest.mark.timeout(SECONDS + 100)
+@pytest.mark.timeout(SECONDS + 285)
 def test_no_servfail_and_no_wrong_answer(tmp_path: Path, origins: Origins) -> None:
     with Stack(tmp_path, {"GTM_ALLOW_PRIVATE_TARGETS": "1"}) as stack:
         cname = load_figure(stack.api, origins.port)["cname"]

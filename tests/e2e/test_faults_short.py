@@ -7,7 +7,8 @@ import pytest
 from tests.support.fault_redis import Server, pause
 from tests.support.fault_system import TITLE, FaultSystem
 
-pytestmark = pytest.mark.timeout(180)
+BOUND_SECONDS = 15.0
+"""For a busy machine; `make test-faults` measures what is promised."""
 
 
 @pytest.fixture(scope="module")
@@ -18,7 +19,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def system(redis: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FaultSystem]:
-    with FaultSystem(tmp_path_factory.mktemp("f"), redis.tcp_url) as running:
+    with FaultSystem(tmp_path_factory.mktemp("f"), redis.tcp_url, bound=BOUND_SECONDS) as running:
         print(f"\n{TITLE}")
         yield running
 

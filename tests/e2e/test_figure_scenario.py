@@ -1,12 +1,11 @@
 """The figure, from `make run`'s supervisor to DNS answers, with real processes all the way."""
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.figure import MAINLAND, POOLS, WORLD, Origins, load_figure
+from tests.support.figure import MAINLAND, POOLS, WORLD, Origins, load_figure, remove_figure
 from tests.support.ports import free_port
 from tests.support.stack import Stack
 
@@ -21,9 +20,9 @@ def origins() -> Iterator[Origins]:
         yield running
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path, {"GTM_ALLOW_PRIVATE_TARGETS": "1"}) as running:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("figure"), {"GTM_ALLOW_PRIVATE_TARGETS": "1"}) as running:
         yield running
 
 
@@ -47,20 +46,27 @@ class Scene:
                 and (status["health_check_status"], status["request_status"]) == (health, request)
             )
 
-        self.stack.wait_until(reached, f"{mainland} {world} {health} {request}", 10)
+        self.stack.wait_until(reached, f"{mainland} {world} {health} {request}")
         return self.status()
 
     def events(self, kind: str) -> list[Any]:
         return [e for e in self.stack.api.get(f"/events?instance={self.id}&limit=500")["items"] if e["kind"] == kind]
 
 
+@pytest.fixture
+def scene(stack: Stack, origins: Origins) -> Iterator[Scene]:
+    """The figure with all of it up; its check has a name of its own, so that no state of an earlier one counts."""
+    scene = Scene(stack, load_figure(stack.api, origins.port, id=f"web-{origins.port}"))
+    scene.until([A1, A2], [B1], "normal", "normal")
+    yield scene
+    remove_figure(stack.api)
+
+
 def effective(status: Any, policy: str) -> Any:
     return next(p for p in status["policies"] if p["name"] == policy)["families"]["ipv4"]
 
 
-def test_pools_by_region_failover_and_back(stack: Stack, origins: Origins) -> None:
-    scene = Scene(stack, load_figure(stack.api, origins.port))
-    scene.until([A1, A2], [B1], "normal", "normal")
+def test_pools_by_region_failover_and_back(stack: Stack, origins: Origins, scene: Scene) -> None:
 
     origins.kill(A1)
     status = scene.until([A2], [B1], "warning", "normal")
@@ -87,9 +93,7 @@ def test_pools_by_region_failover_and_back(stack: Stack, origins: Origins) -> No
     assert len(scene.events("set.switched")) == 2
 
 
-def test_everything_down_fails_open_and_recovers(stack: Stack, origins: Origins) -> None:
-    scene = Scene(stack, load_figure(stack.api, origins.port))
-    scene.until([A1, A2], [B1], "normal", "normal")
+def test_everything_down_fails_open_and_recovers(stack: Stack, origins: Origins, scene: Scene) -> None:
     for addresses in POOLS.values():
         for address in addresses:
             origins.kill(address)
@@ -106,9 +110,7 @@ def test_everything_down_fails_open_and_recovers(stack: Stack, origins: Origins)
     assert scene.events("instance.recovered")
 
 
-def test_a_restart_keeps_everything(stack: Stack, origins: Origins) -> None:
-    scene = Scene(stack, load_figure(stack.api, origins.port))
-    scene.until([A1, A2], [B1], "normal", "normal")
+def test_a_restart_keeps_everything(stack: Stack, origins: Origins, scene: Scene) -> None:
     origins.kill(A1)
     scene.until([A2], [B1], "warning", "normal")
     stack.stop()
@@ -117,9 +119,7 @@ def test_a_restart_keeps_everything(stack: Stack, origins: Origins) -> None:
     scene.until([A2], [B1], "warning", "normal")
 
 
-def test_switching_by_hand(stack: Stack, origins: Origins) -> None:
-    scene = Scene(stack, load_figure(stack.api, origins.port))
-    scene.until([A1, A2], [B1], "normal", "normal")
+def test_switching_by_hand(stack: Stack, origins: Origins, scene: Scene) -> None:
     switch = f"/instances/{scene.id}/policies/mainland/switch"
     stack.api.post(switch, {"mode": "pinned", "set": "failover"})
     status = scene.until([C1], [B1], "normal", "error")

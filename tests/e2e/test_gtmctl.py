@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.stack import Stack
+from tests.support.typed_pages import SECONDS, script
 
 ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = ROOT / "docs" / "first-service-with-gtmctl.md"
@@ -51,17 +52,15 @@ def typed(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Sequence[Ty
         "$PWD/.venv/bin": str(folder),
     }
     page = [(command, told) for command, told in commands(PAGE.read_text())]
-    script = ["set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || :' EXIT"]
-    for command, _ in page:
-        script.append(re.sub("|".join(map(re.escape, here)), lambda told: here[told[0]], command))
-        script.append(f"echo; echo '{MARK}'")
+    typed_in = [re.sub("|".join(map(re.escape, here)), lambda told: here[told[0]], command) for command, _ in page]
+    answers = [told for command, told in page if command.startswith("dig")]
     environment = stack.environment | {"GTM_ADMIN_PORT": str(stack.admin_port), "XDG_CONFIG_HOME": str(folder / "none")}
     done = subprocess.run(
-        ["bash", "-c", "\n".join(script)],
+        ["bash", "-c", script(answers, typed_in, MARK)],
         env=environment | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=SECONDS,
         check=False,
         cwd=folder,
     )

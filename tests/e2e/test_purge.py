@@ -1,6 +1,5 @@
 """What PowerDNS may keep for everybody is gone as soon as the backend knows better."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +10,8 @@ from tests.support.ports import free_port
 from tests.support.stack import Stack
 
 A1, A2 = POOLS["pool-a"]
+PURGED_SECONDS = 10.0
+"""Enough on a busy machine; what is not purged is kept for 20 s, that a name does not exist for 60 s."""
 
 
 @pytest.fixture
@@ -19,9 +20,9 @@ def origins() -> Iterator[Origins]:
         yield running
 
 
-@pytest.fixture
-def stack(tmp_path: Path) -> Iterator[Stack]:
-    with Stack(tmp_path, {"GTM_ALLOW_PRIVATE_TARGETS": "1"}) as running:
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("purging"), {"GTM_ALLOW_PRIVATE_TARGETS": "1"}) as running:
         yield running
 
 
@@ -42,23 +43,20 @@ def test_unscoped_answers_follow_changes_at_once(stack: Stack, origins: Origins)
     for mode, expected in (("offline", [A2]), ("auto", [A1, A2])) * 3:
         assert stack.dns.a(cname)
         stack.api.patch(f"/pools/pool-a/addresses/{A1}", {"mode": mode})
-        began = time.monotonic()
-        while stack.dns.a(cname) != expected:
-            assert time.monotonic() - began < 2
-        assert time.monotonic() - began < 0.5
+        stack.wait_until(lambda expected=expected: stack.dns.a(cname) == expected, f"{expected}", PURGED_SECONDS)  # type: ignore[misc]
 
     stack.api.delete(f"/instances/{uniform['id']}")
-    stack.wait_until(lambda: stack.dns.ask(cname).code == "NXDOMAIN", "the released name is gone", 1)
+    stack.wait_until(lambda: stack.dns.ask(cname).code == "NXDOMAIN", "the released name is gone", PURGED_SECONDS)
 
 
 def test_a_name_resolves_at_once_although_its_absence_was_cached(stack: Stack) -> None:
     stack.wait_until(lambda: purging(stack), "purging")
     stack.api.post("/zones", {"name": "shop.example"})
-    stack.wait_until(lambda: stack.dns.ask("www.shop.example").code == "NXDOMAIN", "the zone", 2)
+    stack.wait_until(lambda: stack.dns.ask("www.shop.example").code == "NXDOMAIN", "the zone", PURGED_SECONDS)
     stack.api.post("/pools", {"id": "p", "type": "ipv4", "addresses": [{"address": "192.0.2.1"}]})
-    body = {"name": "shop", "names": ["www.shop.example"], "policies": [policy("all", "default", ("p",))]}
+    body = {"name": "new", "names": ["www.shop.example"], "policies": [policy("all", "default", ("p",))]}
     stack.api.post("/instances", body)
-    stack.wait_until(lambda: stack.dns.a("www.shop.example") == ["192.0.2.1"], "the new name", 1)
+    stack.wait_until(lambda: stack.dns.a("www.shop.example") == ["192.0.2.1"], "the new name", PURGED_SECONDS)
 
 
 def test_without_purging_everything_is_scoped(tmp_path: Path, origins: Origins) -> None:

@@ -74,7 +74,7 @@ def _walk_the_chain(namespace: Namespace, folder: Path) -> None:
             wait_for(lambda address=address: _listens(address), f"a server at {address}")
 
         def ask() -> dns.message.Message:
-            return dns.query.udp(dns.message.make_query("www.example.com", "A"), RESOLVER, timeout=5)
+            return dns.query.udp(dns.message.make_query("www.example.com", "A"), RESOLVER, timeout=30)
 
         wait_for(lambda: stack.api.get("/instances")["items"], "the instance")
         expected = {"www.example.com. CNAME": [f"{cname}."], f"{cname}. A": sorted(POOLS["pool-b"])}

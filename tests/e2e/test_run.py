@@ -22,12 +22,12 @@ POOL = {"id": "kept", "type": "ipv4", "addresses": [{"address": "192.0.2.1"}]}
 
 def run(environment: Mapping[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pdns_gtm_backend.standalone", *arguments]
-    return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=20, check=False)
+    return subprocess.run(command, env=dict(environment), capture_output=True, text=True, timeout=60, check=False)
 
 
 def ready(stack: Stack, port: int) -> bool:
     try:
-        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=2).status_code == 200
+        return requests.get(f"http://127.0.0.1:{port}/readyz", timeout=20).status_code == 200
     except requests.RequestException:
         return False
 
@@ -54,19 +54,19 @@ def test_secrets_are_for_the_owner_only(stack: Stack) -> None:
     assert len(secret) == 32
     lookup = {"method": "getAllDomains", "parameters": {}}
     backend = f"http://127.0.0.1:{stack.backend_port}/dns"
-    assert requests.post(f"{backend}/{secret}", json=lookup, timeout=5).status_code == 200
-    assert requests.post(f"{backend}/{'0' * 32}", json=lookup, timeout=5).status_code >= 400
+    assert requests.post(f"{backend}/{secret}", json=lookup, timeout=30).status_code == 200
+    assert requests.post(f"{backend}/{'0' * 32}", json=lookup, timeout=30).status_code >= 400
     assert secret not in stack.output
 
 
 def test_tools_of_powerdns_find_their_server(stack: Stack) -> None:
     directory = f"--config-dir={stack.layout.pdns}"
     listed = subprocess.run(
-        ["pdnsutil", directory, "list-all-zones"], capture_output=True, text=True, timeout=20, check=True
+        ["pdnsutil", directory, "list-all-zones"], capture_output=True, text=True, timeout=60, check=True
     )
     assert ZONE in listed.stdout.split()
     answer = subprocess.run(
-        ["pdns_control", directory, "rping"], capture_output=True, text=True, timeout=20, check=True
+        ["pdns_control", directory, "rping"], capture_output=True, text=True, timeout=60, check=True
     )
     assert answer.stdout.strip() == "PONG"
 
@@ -106,7 +106,7 @@ def test_it_stops_in_order_and_keeps_its_data(short_path: Path) -> None:
         pids = {part: stack.pid(part) for part in PARTS}
         status, seconds = stack.stop(signal.SIGINT)
         assert (status, stack.left_behind()) == (0, {})
-        assert seconds < 15
+        assert seconds < 40
         assert all(map(has_ended, pids.values()))
         assert not list(stack.layout.run.glob("*.pid"))
         assert "Redis is now ready to exit" in stack.log("redis")
@@ -127,7 +127,7 @@ def test_a_killed_supervisor_takes_its_parts_along_and_the_next_start_ends_what_
         stack.api.post("/pools", POOL)
         hanging = stack.kill("healthd", signal.SIGSTOP)
         stack.stop(signal.SIGKILL)
-        stack.wait_until(lambda: set(stack.left_behind()) <= {hanging}, "the end of the parts", 10)
+        stack.wait_until(lambda: set(stack.left_behind()) <= {hanging}, "the end of the parts")
         assert set(stack.left_behind()) == {hanging}
         stack.start()
         assert f"(pid {hanging})" in stack.output
@@ -154,12 +154,12 @@ def test_make_run_ends_on_ctrl_c(short_path: Path) -> None:
             ["make", "run"], cwd=CHECKOUT, env=stack.environment, stdout=file, stderr=file, start_new_session=True
         )
     try:
-        stack.wait_until(lambda: RUNNING in output.read_text() or made.poll() is not None, "make run", 60)
+        stack.wait_until(lambda: RUNNING in output.read_text() or made.poll() is not None, "make run", 180)
         assert made.poll() is None, output.read_text()
         began = time.monotonic()
         os.killpg(made.pid, signal.SIGINT)
-        made.wait(20)
-        assert time.monotonic() - began < 15
+        made.wait(60)
+        assert time.monotonic() - began < 40
     finally:
         if made.poll() is None:
             os.killpg(made.pid, signal.SIGKILL)

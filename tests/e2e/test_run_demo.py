@@ -38,7 +38,7 @@ def cname(stack: Stack) -> str:
 def ask_for(stack: Stack, origin: str) -> str:
     command = [sys.executable, "-m", "pdns_gtm_backend.standalone", "origin", origin]
     return subprocess.run(
-        command, env=stack.environment, capture_output=True, text=True, timeout=20, check=True
+        command, env=stack.environment, capture_output=True, text=True, timeout=60, check=True
     ).stdout.strip()
 
 
@@ -66,7 +66,7 @@ def test_the_guide_holds_commands_that_work(shown: Stack) -> None:
 
 def _shell(stack: Stack, command: str) -> str:
     done = subprocess.run(
-        ["bash", "-c", command], env=stack.environment, capture_output=True, text=True, timeout=20, check=True
+        ["bash", "-c", command], env=stack.environment, capture_output=True, text=True, timeout=60, check=True
     )
     return done.stdout
 
@@ -116,7 +116,7 @@ def test_the_demo_is_refused_with_an_external_redis(short_path: Path) -> None:
         env=given,
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     assert refused.returncode == 1

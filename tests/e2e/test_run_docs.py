@@ -11,29 +11,30 @@ import pytest
 
 from tests.support.ports import free_port
 from tests.support.stack import Stack
+from tests.support.typed_pages import SECONDS, script
 
 PAGE: Final = Path(__file__).parents[2] / "docs" / "getting-started.md"
 MARK: Final = "end of a block"
+MAIN, BACKUP = ["127.0.9.1", "127.0.9.2"], ["127.0.9.3"]
 
 
 @pytest.fixture(scope="module")
 def outputs(stack: Stack) -> Sequence[str]:
     """What each block of commands printed, with this system's ports and folders in place of the page's."""
     commands = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
-    script = f"\necho; echo '{MARK}'\n".join(
-        ["set -euo pipefail; trap 'kill $(jobs -p) 2>/dev/null || :' EXIT", *commands]
-    )
     here = {
         "127.0.0.1:8080": f"127.0.0.1:{stack.admin_port}",
         "-p 5300": f"-p {stack.dns_port}",
         "var/": f"{stack.layout.var}/",
         "8600": str(free_port("127.0.9.1")),
     }
-    script, replaced = re.subn("|".join(here), lambda told: here[told[0]], script)
-    assert replaced > len(here)
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, timeout=100, check=False)
+    typed_in = [re.sub("|".join(here), lambda told: here[told[0]], block) for block in commands]
+    answers = [MAIN, BACKUP, MAIN, BACKUP]
+    done = subprocess.run(
+        ["bash", "-c", script(answers, typed_in, MARK)], capture_output=True, text=True, timeout=SECONDS, check=False
+    )
     assert done.returncode == 0, f"{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-    return done.stdout.split(MARK)[1:]
+    return done.stdout.split(MARK)[:-1]
 
 
 def addresses(output: str) -> list[str]:
@@ -43,13 +44,13 @@ def addresses(output: str) -> list[str]:
 def test_the_page_does_what_it_says(outputs: Sequence[str]) -> None:
     _, _, _, instance, asked, simulated, failed_over, back, pinned, _ = outputs
     assert json.loads(instance)["name"] == "blog"
-    assert addresses(asked) == ["127.0.9.1", "127.0.9.2"]
+    assert addresses(asked) == MAIN
     assert "blog-main" in simulated
-    assert addresses(failed_over) == ["127.0.9.3"]
+    assert addresses(failed_over) == BACKUP
     assert '"request_status":"error"' in failed_over.replace(" ", "")
     assert "set.switched" in failed_over
-    assert addresses(back) == ["127.0.9.1", "127.0.9.2"]
-    assert addresses(pinned) == ["127.0.9.3"]
+    assert addresses(back) == MAIN
+    assert addresses(pinned) == BACKUP
 
 
 def test_the_page_leaves_nothing_behind(stack: Stack, outputs: Sequence[str]) -> None:

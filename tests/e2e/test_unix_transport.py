@@ -19,9 +19,9 @@ from tests.support.stack import Stack
 SETTINGS = {"GTM_TRANSPORT": "unix", "GTM_ALLOW_PRIVATE_TARGETS": "1"}
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[tuple[Stack, str]]:
-    with Origins(free_port()) as origins, Stack(tmp_path, SETTINGS) as stack:
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, str]]:
+    with Origins(free_port()) as origins, Stack(tmp_path_factory.mktemp("unix"), SETTINGS) as stack:
         cname = load_figure(stack.api, origins.port)["cname"]
         stack.wait_until(lambda: stack.dns.a(cname, MAINLAND) == sorted(POOLS["pool-a"]), "the right answer")
         yield stack, cname
@@ -30,7 +30,7 @@ def served(tmp_path: Path) -> Iterator[tuple[Stack, str]]:
 def ask(path: Path, *lines: bytes) -> list[bytes]:
     """What the backend's socket answers to these lines."""
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(5)
+        connection.settimeout(30)
         connection.connect(str(path))
         connection.sendall(b"".join(lines))
         reader = connection.makefile("rb")

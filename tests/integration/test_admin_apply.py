@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck as Slowness
-from hypothesis import given, settings
+from hypothesis import given
 
 from pdns_gtm_backend.admin.problems import MAX_FILE_BYTES, TYPE_PREFIX
 from pdns_gtm_backend.domain.health_check import HealthCheck
@@ -18,11 +18,10 @@ from pdns_gtm_backend.operations.parsing import to_json
 from pdns_gtm_backend.store import keys, kinds
 from tests.support.api import Admin, emptied, figure, policy, pool
 from tests.support.redis_server import RedisServer
-from tests.support.strategies import Configuration, configurations
+from tests.support.store import SECONDS
+from tests.support.strategies import Configuration, configurations, examples
 
-example_count = settings(
-    max_examples=15, deadline=None, suppress_health_check=[Slowness.too_slow, Slowness.function_scoped_fixture]
-)
+example_count = examples(15, Slowness.function_scoped_fixture)
 """Each example writes to a real store a dozen times."""
 
 
@@ -75,7 +74,7 @@ def actions(applied: Any) -> list[tuple[str, str, str]]:
 
 def test_what_is_exported_is_what_there_is(admin: Admin) -> None:
     exported = full(admin)
-    assert list(exported) == ["version", "health_checks", "lines", "zones", "pools", "instances"]
+    assert list(exported) == ["version", "health_checks", "lines", "zones", "pools", "instances", "alerts"]
     assert exported["version"] == 1
     assert [one["id"] for one in exported["pools"]] == ["pool-a", "pool-b", "pool-c"]
     shop = admin.get("/instances?name=shop")["items"][0]
@@ -394,7 +393,7 @@ def test_of_two_files_at_once_one_is_last_and_none_is_torn(
                 answers = list(both.map(lambda pair: apply(*pair, "?force=true"), servers))
             last = max(answers, key=lambda applied: applied["revision"])
             for one in (admin, other):
-                assert one.services.follower.wait_for(last["revision"], 5)
+                assert one.services.follower.wait_for(last["revision"], SECONDS)
             held = {one["id"] for one in admin.get("/export")["pools"]}
             assert held == {one["id"] for one in files[answers.index(last)]["pools"]}
             assert admin.get("/export") == other.get("/export")

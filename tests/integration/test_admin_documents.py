@@ -29,6 +29,12 @@ def admin(running: Admin) -> Admin:
 SAMPLES: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("pools", pool("pool-x", "192.0.2.1"), {"strategy": "weighted"}, {"max_answers": None, "require": "all"}),
     ("health-checks", {"id": "web", "protocol": "http"}, {"interval": 5}, {"port": None, "fall": 3, "rise": 2}),
+    (
+        "alerts",
+        {"id": "ops", "channel": "webhook", "webhook": {"url": "https://192.0.2.9/hook"}},
+        {"give_up_after": 60},
+        {"enabled": True, "kinds": None, "secrets": {}},
+    ),
     ("lines", {"id": "telecom", "members": ["AS-CN"]}, {"name": "Telecom"}, {}),
 ]
 

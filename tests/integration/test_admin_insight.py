@@ -13,6 +13,7 @@ from pdns_gtm_backend.store.snapshot import Change
 from pdns_gtm_backend.store.vantages import Vantages
 from tests.support.api import Admin, emptied, figure, policy, pool
 from tests.support.redis_server import RedisServer
+from tests.support.store import SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +47,7 @@ def decided(admin: Admin, *changes: Change, events: tuple[dict[str, Any], ...] =
     follower = admin.services.follower
     position = follower.serving.snapshot.position
     revision = Repository(follower.repository.client).commit(Commit(changes, events), position.store_id)
-    assert follower.wait_for(revision, 5)
+    assert follower.wait_for(revision, SECONDS)
 
 
 def seen_by(admin: Admin, name: str, **verdicts: VantageVerdict) -> None:

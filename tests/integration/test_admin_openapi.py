@@ -23,6 +23,7 @@ from pdns_gtm_backend.admin.described import ROUTES
 from pdns_gtm_backend.admin.openapi import description, text
 from tests.support.api import PREFIX, Admin, policy, pool
 from tests.support.redis_server import RedisServer
+from tests.support.strategies import examples
 
 KEPT = Path(__file__).parents[2] / "docs" / "api" / "openapi.json"
 CHECKS = [
@@ -32,9 +33,7 @@ CHECKS = [
     response_headers_conformance,
     response_schema_conformance,
 ]
-few = settings(
-    max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.generate], database=None
-)
+few = settings(examples(12, *HealthCheck), phases=[Phase.generate])
 """Some for each of threescore routes: seconds in all."""
 
 schema = schemathesis.openapi.from_dict(dict(description()))
@@ -43,6 +42,7 @@ schema = schemathesis.openapi.from_dict(dict(description()))
 INSTANCE = "gtm00000001"
 SEED: dict[str, Any] = {
     "health_checks": [{"id": "web", "protocol": "http"}],
+    "alerts": [{"id": "ops", "channel": "webhook", "webhook": {"url": "https://192.0.2.9/hook"}}],
     "lines": [{"id": "cn", "members": ["AS-CN"]}],
     "zones": [
         {"name": "shop.example", "rrsets": [{"name": "a.shop.example", "type": "TXT", "records": ['"x"']}]},
@@ -83,6 +83,7 @@ def known(admin: Admin) -> dict[str, dict[str, str]]:
         "lines": {"identifier": "cn"},
         "zones": {"identifier": "shop.example", "zone": "shop.example", "name": "a.shop.example", "rrtype": "TXT"},
         "drills": {"identifier": drill},
+        "alerts": {"identifier": "ops"},
         "overrides": {"identifier": override},
         "tokens": {"identifier": token},
     }

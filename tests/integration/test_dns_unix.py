@@ -23,7 +23,7 @@ class SlowServer(UnixServer):
         self.ended = asyncio.Event()
 
     def answer(self, line: bytes, connection: str) -> bytes:
-        assert self.may.wait(5)
+        assert self.may.wait(60)
         self.transactions.start(connection, 7, "shop.example", replaces=False)
         self.begun.set()
         return line + b"\n"
@@ -42,12 +42,12 @@ def test_a_transaction_that_begins_after_its_connection_has_ended_ends_too() -> 
         await asyncio.get_running_loop().connect_accepted_socket(lambda: _Connection(server), theirs)
         mine.sendall(b'{"method": "startTransaction"}\n')
         mine.close()
-        await asyncio.wait_for(server.ended.wait(), 5)
+        await asyncio.wait_for(server.ended.wait(), 60)
         server.ended.clear()
         server.may.set()
-        assert await asyncio.to_thread(server.begun.wait, 5)
+        assert await asyncio.to_thread(server.begun.wait, 60)
         assert len(transactions) == 1 or server.ended.is_set()
-        await asyncio.wait_for(server.ended.wait(), 5)
+        await asyncio.wait_for(server.ended.wait(), 60)
 
     asyncio.run(end_before_the_answer())
     assert len(transactions) == 0

@@ -10,16 +10,15 @@ from typing import Any
 import pytest
 
 from healthd.probes.result import Result
+from healthd.probes.workers import Workers, threaded
 from healthd.scheduler import GRACE, OnResult, Scheduler
 from healthd.vantage import Vantage
 from pdns_gtm_backend.domain.quorum import reporting_vantages
 from pdns_gtm_backend.domain.target import Target, target_key
 from pdns_gtm_backend.store import keys
-from pdns_gtm_backend.store.vantage_requests import MAX_TARGETS, VantageRequests
 from pdns_gtm_backend.store.vantages import VantageInUse
-from tests.support.healthd import Healthd, Origins, Site
+from tests.support.healthd import Origins, Site
 from tests.support.namespace import Namespace, unavailable
-from tests.support.ports import free_port
 from tests.support.store import instance, pool
 
 A1, A2, B1 = "127.0.24.1", "127.0.24.2", "127.0.24.3"
@@ -77,15 +76,15 @@ def test_a_heartbeat_says_how_a_vantage_stands(site: Site, origins: Origins) -> 
     site.until(lambda: site.vantages.heartbeats()["hz"].reference)
     beat = site.vantages.heartbeats()["hz"]
     assert (beat.targets, beat.overdue, beat.suspended, beat.labels) == (3, (), "", {"country": "CN"})
-    assert 0 <= beat.lag < 1
-    assert abs(site.repository.time() - beat.time) < 3
+    assert 0 <= beat.lag < 30
+    assert abs(site.repository.time() - beat.time) < 30
     assert site.client.hlen(keys.verdicts("hz")) == 3, "the reference is no target"
     with pytest.raises(VantageInUse):
-        site.vantages.forget("hz")
+        site.vantages.forget("hz", site.store_id)
     healthd.kill()
     site.until(lambda: not site.client.exists(keys.vantage_lease("hz")))
-    assert site.vantages.forget("hz")
-    assert not site.vantages.forget("hz")
+    assert site.vantages.forget("hz", site.store_id)
+    assert not site.vantages.forget("hz", site.store_id)
     assert not site.client.exists(keys.verdicts("hz"))
 
 
@@ -143,9 +142,10 @@ class Gate:
     def __init__(self) -> None:
         self.open = threading.Event()
         self.open.set()
+        self.workers = Workers(4, "gate")
 
     def scheduler(self, on_result: OnResult) -> Scheduler:
-        return Scheduler({"tcp": self.probe}, {}, on_result, workers=4)
+        return Scheduler({"tcp": threaded(self.probe, self.workers)}, on_result)
 
     def probe(self, target: Target) -> Result:
         self.open.wait(60)
@@ -181,107 +181,4 @@ def test_a_stuck_prober_makes_its_targets_silent_and_not_up(site: Site) -> None:
     finally:
         gate.open.set()
         vantage.stop()
-
-
-@pytest.fixture
-def asked(site: Site, origins: Origins) -> VantageRequests:
-    origins.stop(A2)
-    configure(site, origins)
-    site.healthd("ber")
-    site.healthd("hz")
-    site.until_health("up", A1, B1)
-    site.until_health("down", A2)
-    site.until(lambda: all(site.client.hlen(keys.verdicts(name)) == 3 for name in ("ber", "hz")))
-    return VantageRequests(site.redis.connect())
-
-
-def test_what_a_vantage_remembers_of_a_target(site: Site, origins: Origins, asked: VantageRequests) -> None:
-    site.until(lambda: (found := asked.history("hz", WEB_A1)) is not None and found.probes >= 2)
-    report = asked.history("hz", WEB_A1)
-    assert report is not None
-    assert (report.error, report.up, report.failed, report.failures, report.loss) == ("", True, 0, (), 0)
-    assert report.probes == len(report.results) >= 2
-    newest, *older = report.results
-    assert newest.ok
-    assert newest.reason is None
-    assert newest.detail.startswith("status 200")
-    assert {"connect", "status"} <= set(newest.timings)
-    assert 0 < newest.timings["connect"] <= newest.duration < 1
-    assert all(newer.at > before.at for newer, before in zip(report.results, older, strict=False))
-    assert abs(site.repository.time() - newest.at) < 5
-    assert report.latency is not None
-    assert 0 < report.latency < 1
-    down = asked.history("hz", target_key("web", A2, None, None))
-    assert down is not None
-    assert (down.up, down.loss, down.latency) == (False, 1, None)
-    assert down.failures == down.results
-    assert down.failures[0].reason == "refused"
-    assert down.failures[0].phase == "connect"
-    assert down.failures[0].detail == f"connection refused by {A2}:{origins.port}"
-
-
-def test_the_latest_results_of_many_targets(site: Site, asked: VantageRequests) -> None:
-    targets = [target_key("web", address, None, None) for address in (A1, A2, B1, "192.0.2.1")]
-    found = asked.latest(["ber", "hz", "nobody"], targets)
-    assert set(found) == {"ber", "hz"}
-    for name, reports in found.items():
-        assert [reports[key].up for key in targets] == [True, False, True, None]
-        assert [len(reports[key].results) for key in targets] == [1, 1, 1, 0]
-        assert reports[targets[-1]].error == f"vantage {name} does not probe this target"
-    assert asked.latest([], targets) == {}
-    assert asked.latest(["hz"], []) == {}
-    with pytest.raises(ValueError, match="at most 1000"):
-        asked.latest(["hz"], [str(number) for number in range(MAX_TARGETS + 1)])
-
-
-def test_a_probe_on_demand_from_every_vantage(site: Site, asked: VantageRequests, origins: Origins) -> None:
-    targets = [target_key("web", address, None, None) for address in (A1, A2, "192.0.2.1")]
-    connections = origins.connections(A1)
-    found = asked.probe_now(["ber", "hz"], targets, timeout=5)
-    assert origins.connections(A1) >= connections + 2
-    assert set(found) == {"ber", "hz"}
-    for reports in found.values():
-        good, bad, unknown = (reports[key] for key in targets)
-        assert good.results[0].ok
-        assert good.lines[0] == f"GET http://{A1}:{origins.port}/, timeout 1 s"
-        assert good.lines[-1].startswith("passed after ")
-        assert (bad.results[0].ok, bad.results[0].reason) == (False, "refused")
-        assert bad.lines[-1].endswith(f"connection refused by {A2}:{origins.port}")
-        assert unknown.error
-    assert site.client.keys(keys.vantage_reply("*")) == []
-
-
-def test_a_probe_on_demand_counts_for_no_verdict(site: Site, asked: VantageRequests, origins: Origins) -> None:
-    site.configure(site.check(origins.port, interval=3600, fast_interval=3600))
-    time.sleep(1.5)
-    origins.stop(A1)
-    found = asked.probe_now(["ber", "hz"], [WEB_A1], timeout=5)
-    assert [found[name][WEB_A1].results[0].ok for name in ("ber", "hz")] == [False, False]
-    time.sleep(0.5)
-    assert site.health(A1) == "up"
-
-
-def test_a_vantage_that_is_silent_is_left_out_in_time(site: Site, asked: VantageRequests) -> None:
-    began = time.monotonic()
-    assert asked.history("nobody", WEB_A1, timeout=1) is None
-    assert 0.9 < time.monotonic() - began < 3
-    assert 0 < float(str(site.client.ttl(keys.vantage_requests("nobody")))) <= 30
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["--label", "country"], "'country' is not of the form KEY=VALUE"),
-        (["--label", "country="], "'country=' is no label: after '=' stand"),
-        (["--label", "a=b", "--label", "a=c"], "'a' is given twice, with 'b' and 'c'"),
-        (["--reference", "192.0.2.1"], "'192.0.2.1' is not HOST:PORT"),
-        (["--vantage", "no name"], "is 1 to 63 letters"),
-    ],
-)
-def test_a_command_line_that_cannot_be_used_says_why(site: Site, words: list[str], said: str) -> None:
-    healthd = Healthd(site, "hz", words, None)
-    healthd.port = free_port()
-    healthd.start()
-    assert healthd.process is not None
-    assert healthd.process.wait(20) == 2
-    assert said in healthd.output.read_text().replace("\n", " ")
+        assert gate.workers.stop(time.monotonic() + 60)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.api import Admin, policy, pool
 from tests.support.redis_server import RedisServer
+from tests.support.store import SECONDS
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_no_address_is_lost_between_autoscalers(pair: tuple[Admin, Admin]) -> No
     at_once(*(scale(admin, block) for block, admin in enumerate((*pair, *pair))))
     held = {a["address"] for a in pair[0].get("/pools/scaled")["addresses"]}
     assert held == {f"192.0.{block}.{number}" for block in range(4) for number in range(1, 21)}
-    assert pair[1].services.follower.wait_for(pair[0].services.follower.serving.snapshot.revision, 5)
+    assert pair[1].services.follower.wait_for(pair[0].services.follower.serving.snapshot.revision, SECONDS)
     assert pair[1].get("/pools/scaled") == pair[0].get("/pools/scaled")
 
 
@@ -114,7 +115,7 @@ def test_a_pool_is_not_deleted_under_a_new_instance(pair: tuple[Admin, Admin]) -
         outcomes.add(found["deleted"])
         newest = max(a.services.follower.serving.snapshot.revision for a in pair)
         for admin in pair:
-            assert admin.services.follower.wait_for(newest, 5)
+            assert admin.services.follower.wait_for(newest, SECONDS)
             snapshot = admin.services.follower.serving.snapshot
             assert all(held in snapshot.pools for i in snapshot.instances.values() for held in i.pool_ids())
     assert outcomes <= {204, 409}
@@ -135,6 +136,6 @@ def test_names_and_ids_are_given_once(pair: tuple[Admin, Admin]) -> None:
         )
     )
     assert zones == [201] * 4
-    assert two.services.follower.wait_for(one.services.follower.serving.snapshot.revision, 5)
+    assert two.services.follower.wait_for(one.services.follower.serving.snapshot.revision, SECONDS)
     numbers = [zone["number"] for zone in one.get("/zones")["items"]]
     assert len(set(numbers)) == len(numbers) >= 5

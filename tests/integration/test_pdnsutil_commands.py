@@ -21,7 +21,7 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsSystem]:
 
 
 def answers(system: DnsSystem, *addresses: str) -> None:
-    wait_for(lambda: system.client.a(WWW, "198.51.100.0/24") == list(addresses), f"{addresses}", 5)
+    wait_for(lambda: system.client.a(WWW, "198.51.100.0/24") == list(addresses), f"{addresses}")
 
 
 def test_help_names_every_command(system: DnsSystem) -> None:
@@ -83,10 +83,10 @@ def test_a_client_is_simulated(system: DnsSystem) -> None:
 
 def test_a_zone_is_made_answered_and_deleted(system: DnsSystem) -> None:
     assert "zone new.example is made" in command(system, "zone add new.example")
-    wait_for(lambda: system.client.ask("new.example", "SOA").code == "NOERROR", "the new zone", 5)
+    wait_for(lambda: system.client.ask("new.example", "SOA").code == "NOERROR", "the new zone")
     assert any(line.startswith("new.example") for line in command(system, "zone list").splitlines())
     assert "is deleted" in command(system, "zone delete new.example")
-    wait_for(lambda: system.client.ask("new.example", "SOA").code == "REFUSED", "the zone's end", 5)
+    wait_for(lambda: system.client.ask("new.example", "SOA").code == "REFUSED", "the zone's end")
 
 
 def test_a_name_is_purged(system: DnsSystem) -> None:

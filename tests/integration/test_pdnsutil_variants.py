@@ -145,7 +145,7 @@ def test_an_update_writes_and_reads_what_it_wrote(system: DnsSystem) -> None:
 
 def test_commands_of_the_backend_are_carried_out(system: DnsSystem) -> None:
     assert "zone new.example is made" in command(system, "zone add new.example")
-    wait_for(lambda: system.client.ask("new.example", "SOA").code == "NOERROR", "the new zone", 5)
+    wait_for(lambda: system.client.ask("new.example", "SOA").code == "NOERROR", "the new zone")
     util(system, "add-record", "new.example", system.powerdns.owner("a", "new.example"), "A", "60", "192.0.2.1")
     assert system.client.a("a.new.example") == ["192.0.2.1"]
     assert "is deleted" in command(system, "zone delete new.example")
@@ -204,7 +204,7 @@ def test_what_a_connection_began_ends_with_it(system: DnsSystem) -> None:
         except AssertionError:
             return False
 
-    wait_for(room, "room for another transaction", 5)
+    wait_for(room, "room for another transaction")
 
 
 def test_what_powerdns_asks_is_counted(system: DnsSystem) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck as Hypothesis
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healthd.probes.http import USER_AGENT
@@ -26,7 +26,8 @@ from tests.support.origins import (
     trickle,
     unanswering_port,
 )
-from tests.support.probing import descriptors, http_probes, http_target, probed, settle
+from tests.support.probing import LATE, descriptors, http_probes, http_target, probed, settle
+from tests.support.strategies import examples
 
 
 @pytest.fixture(scope="module", params=["loop", "requests"])
@@ -249,20 +250,20 @@ def test_the_timeout_is_for_the_whole_probe(probe: Probe, behaviour: Behaviour, 
     result = probed(probe, behaviour, timeout=0.5, expect_body="never")
     assert (result.reason, result.phase) == ("timeout", phase)
     assert "within 0.5 s" in result.detail
-    assert 0.5 <= result.duration < 1.2
+    assert 0.5 <= result.duration < 0.5 + LATE
 
 
 def test_one_octet_a_second_ends_at_the_timeout(probe: Probe) -> None:
     result = probed(probe, slow_headers(1.0), timeout=2.2)
     assert (result.reason, result.phase) == ("timeout", "status")
-    assert 2.2 <= result.duration < 2.9
+    assert 2.2 <= result.duration < 2.2 + LATE
 
 
 def test_no_answer_to_the_connection(probe: Probe) -> None:
     with unanswering_port() as port:
         result = probe(http_target(port, timeout=0.4))
     assert (result.reason, result.phase) == ("timeout", "connect")
-    assert 0.4 <= result.duration < 1.1
+    assert 0.4 <= result.duration < 0.4 + LATE
 
 
 def test_ten_gigabytes_are_not_read(probe: Probe) -> None:
@@ -270,7 +271,6 @@ def test_ten_gigabytes_are_not_read(probe: Probe) -> None:
         assert probe(http_target(origin.port)).ok
         result = probe(http_target(origin.port, expect_body="never"))
         assert (result.reason, result.phase) == ("body", "body")
-        assert result.duration < 1
         assert origin.sent < 100_000_000
 
 
@@ -304,7 +304,7 @@ def test_what_is_not_http(probe: Probe, data: bytes) -> None:
 
 
 @given(st.binary(max_size=200), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 302 x\r\nLocation: "]))
-@settings(max_examples=150, deadline=None, suppress_health_check=[Hypothesis.function_scoped_fixture])
+@examples(150, Hypothesis.function_scoped_fixture)
 def test_no_answer_surprises_the_probe(probe: Probe, garbage_origin: Origin, data: bytes, start: bytes) -> None:
     garbage_origin.behaviour = raw(start + data)
     result = probe(http_target(garbage_origin.port, follow_redirects=True, expect_body="never"))

@@ -15,7 +15,7 @@ from healthd.probes.result import Submit
 from pdns_gtm_backend.domain.health_check import HealthCheck, PingCheck
 from pdns_gtm_backend.domain.pool import Family
 from pdns_gtm_backend.domain.target import Target
-from tests.support.probing import gathered, looped
+from tests.support.probing import LATE, gathered, looped
 
 
 def target(address: str, family: Family = "ipv4", timeout: float = 1.0, count: int = 3, loss: int = 50) -> Target:
@@ -45,7 +45,7 @@ def test_up(engine: Submit, address: str, family: Family) -> None:
     (result,) = gathered(engine, [target(address, family)])
     assert result.ok, result
     assert "answered 3 of 3 packets" in result.detail
-    assert result.duration < 1.0
+    assert result.duration < LATE
 
 
 def test_many_at_once_lose_nothing(engine: Submit) -> None:
@@ -55,10 +55,10 @@ def test_many_at_once_lose_nothing(engine: Submit) -> None:
 
 
 def test_all_packets_fit_into_the_timeout(engine: Submit) -> None:
-    (result,) = gathered(engine, [target("127.0.0.1", timeout=0.4, count=20)])
+    (result,) = gathered(engine, [target("127.0.0.1", timeout=2.0, count=20)])
     assert result.ok
     assert "20 of 20" in result.detail
-    assert result.duration < 0.4
+    assert result.duration < 2.0
 
 
 def test_a_name_that_does_not_exist(engine: Submit) -> None:
@@ -77,7 +77,7 @@ def test_a_resolver_that_hangs_holds_up_nobody() -> None:
         slow, fine = gathered(engine, [target("slow.example", "domain", timeout=0.3), target("127.0.0.1", timeout=5)])
         release.set()
     assert (slow.reason, slow.phase) == ("resolution", "resolve")
-    assert 0.3 <= slow.duration < 1.0
+    assert 0.3 <= slow.duration < 0.3 + LATE
     assert fine.ok
 
 
@@ -106,7 +106,7 @@ def ping(address, count, loss, answers_after=0.0):
         ignore.write_text("1")
         threading.Timer(answers_after, lambda: ignore.write_text("0")).start()
     probes.engines["ping"](Target(check, address, "ipv6" if ":" in address else "ipv4"), take)
-    done.wait(5)
+    done.wait(30)
 for arguments in json.loads(sys.argv[1]):
     ping(*arguments)
 probes.close()
@@ -122,7 +122,7 @@ def isolated(setup: str, *pings: tuple[str, int, int] | tuple[str, int, int, flo
     """
     inner = f'{setup}; exec {prefix} "$0" -c "$1" "$2"'
     command = ["unshare", "--net", "sh", "-ec", inner, sys.executable, SCRIPT, json.dumps(pings)]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     if run.stderr.startswith("unshare"):
         pytest.skip(f"no network namespace here: {run.stderr.strip()}")
     if prefix and "loading shared libraries" in run.stderr:

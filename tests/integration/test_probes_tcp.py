@@ -18,7 +18,7 @@ from healthd.probes.tcp import tcp_work
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.target import Target
 from tests.support.origins import Origin, refusing_port, silent, unanswering_port
-from tests.support.probing import looped, waiting
+from tests.support.probing import LATE, looped, waiting
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def test_no_answer(probe: Probe) -> None:
     with unanswering_port() as port:
         result = probe(target(port, timeout=0.3))
     assert (result.reason, result.phase) == ("timeout", "connect")
-    assert 0.3 <= result.duration < 1.0
+    assert 0.3 <= result.duration < 0.3 + LATE
 
 
 def test_a_name_is_resolved(probe: Probe) -> None:
@@ -94,10 +94,10 @@ def test_a_resolver_that_hangs_ends_with_the_probe_and_is_asked_once() -> None:
             result = stuck(target(origin.port, "slow.example", timeout=0.2))
             assert (result.reason, result.phase) == ("resolution", "resolve")
             assert "slow.example was not resolved within 0.2 s" in result.detail
-            assert 0.2 <= result.duration < 0.9
+            assert 0.2 <= result.duration < 0.2 + LATE
         assert asked == ["slow.example"]
         release.set()
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 60
         while not stuck(target(origin.port, "slow.example")).ok and time.monotonic() < deadline:
             pass
         assert stuck(target(origin.port, "slow.example")).ok

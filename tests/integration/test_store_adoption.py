@@ -15,7 +15,7 @@ from pdns_gtm_backend.store.repository import Commit, NotReplicated, Repository
 from pdns_gtm_backend.store.snapshot import Snapshot
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
-from tests.support.store import configured, down, eventually, following, held, instance, pool, put
+from tests.support.store import SECONDS, configured, down, eventually, following, held, instance, pool, put
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def saved(client: Client, folder: Path) -> Snapshot:
     store = repository.identify()
     with following(client, folder / "snapshot" / "backend.snapshot") as followed:
         revision = configured(repository, store, pool(), instance())
-        assert followed.wait_for(repository.commit(Commit([down("192.0.2.1")]), store), 2)
+        assert followed.wait_for(repository.commit(Commit([down("192.0.2.1")]), store), SECONDS)
         assert revision < followed.serving.snapshot.revision
     return newest_on_disk(folder / "snapshot")
 
@@ -54,16 +54,16 @@ def command(server: RedisServer, folder: Path, *words: str) -> subprocess.Comple
     mine = {name: value for name, value in os.environ.items() if not name.startswith("GTM_")}
     given = {"GTM_REDIS_URL": server.url, "GTM_VAR": str(folder)}
     run = [sys.executable, "-m", "pdns_gtm_backend.cli", "store", "adopt", *words]
-    return subprocess.run(run, env=mine | given, check=False, capture_output=True, text=True, timeout=30)
+    return subprocess.run(run, env=mine | given, check=False, capture_output=True, text=True, timeout=120)
 
 
 def test_a_wiped_store_is_restored_and_followed_again_by_all(
     server: RedisServer, client: Client, tmp_path: Path
 ) -> None:
     before = saved(client, tmp_path)
-    with following(client, tmp_path / "snapshot" / "other.snapshot") as ahead:
+    with following(client, tmp_path / "of another" / "other.snapshot") as ahead:
         store = ahead.serving.snapshot.position.store_id
-        assert ahead.wait_for(configured(Repository(client), store, pool("later")), 2)
+        assert ahead.wait_for(configured(Repository(client), store, pool("later")), SECONDS)
         client.flushall()
         eventually(lambda: ahead.status.state == "foreign")
         done = command(server, tmp_path)
@@ -71,7 +71,7 @@ def test_a_wiped_store_is_restored_and_followed_again_by_all(
         eventually(lambda: ahead.status.state == "following")
         eventually(lambda: ahead.serving.snapshot.revision > 1_000_000)
         assert contents(ahead.serving.snapshot) == contents(before), "one that knew more goes back to what is restored"
-        assert ahead.wait_for(configured(Repository(client), store, pool("next")), 2)
+        assert ahead.wait_for(configured(Repository(client), store, pool("next")), SECONDS)
         assert "next" in ahead.serving.snapshot.pools
     assert client.smembers(keys.INSTANCE_IDS) == {"gtm00000001"}
     assert client.xlen(keys.AUDIT) == 1
@@ -137,7 +137,7 @@ def test_snapshots_of_two_stores_are_not_chosen_from(client: Client, tmp_path: P
     saved(client, tmp_path)
     client.flushall()
     with following(client, tmp_path / "snapshot" / "admin.snapshot") as followed:
-        assert followed.wait_for(configured(Repository(client), Repository(client).identify(), pool()), 2)
+        assert followed.wait_for(configured(Repository(client), Repository(client).identify(), pool()), SECONDS)
     with pytest.raises(NotAdopted, match="several stores"):
         newest_on_disk(tmp_path / "snapshot")
 
@@ -164,9 +164,9 @@ def test_a_write_waits_for_the_replicas_that_are_asked_for(
     assert isinstance(port, dict)
     options = ("--port", str(free_port()), "--bind", "127.0.0.1", "--replicaof", f"127.0.0.1 {port['port']}")
     with RedisServer(tmp_path_factory.mktemp("s"), *options) as replica, replica.connect() as reading:
-        eventually(lambda: "up" in str(reading.info("replication")), 10)
-        eventually(lambda: client.wait(1, 300) == 1, 15)
-        eventually(lambda: _replicated(careful, store), 15)
+        eventually(lambda: "up" in str(reading.info("replication")))
+        eventually(lambda: client.wait(1, 300) == 1)
+        eventually(lambda: _replicated(careful, store))
         assert reading.hexists(keys.documents("pools"), "both")
     with pytest.raises(NotReplicated):
         Repository(client, write_replicas=2).commit(

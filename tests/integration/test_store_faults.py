@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from pdns_gtm_backend.store.connection import connect
+from pdns_gtm_backend.store.connection import COMMAND_TIMEOUT, connect
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Repository, StoreUnavailable
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.store import comparable, configured, eventually, following, instance, pool, put
 
+UNKNOWN_SECONDS = 60.0
 LOCAL = ("--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0")
-RECOVERY = 1.5
-"""Seconds from the end of a fault until changes are served again."""
-NOTICED = 2.5
-"""Seconds until a fault is told: a time-out of 1 s, perhaps after a read that had just begun."""
+RECOVERY = NOTICED = 15.0
+"""Bounds that a busy machine keeps: each takes about 1 s on an idle one, with the client's own defaults 50 s."""
 
 
 @pytest.fixture
@@ -30,14 +29,14 @@ def server(short_path: Path) -> Iterator[RedisServer]:
 
 def change_is_served(server: RedisServer, followed: Follower, name: str) -> bool:
     """Write once Redis takes it, and see it served."""
-    with server.connect() as client:
+    with server.connect(COMMAND_TIMEOUT) as client:
         configured(Repository(client), followed.serving.snapshot.position.store_id, pool(name))
     eventually(lambda: name in followed.serving.snapshot.pools)
     return True
 
 
 def test_killed_and_restarted(server: RedisServer, tmp_path: Path) -> None:
-    with server.connect() as client, following(client, tmp_path / "snapshot") as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client, tmp_path / "snapshot") as followed:
         change_is_served(server, followed, "before")
         kept = comparable(followed.serving)
         server.kill()
@@ -56,7 +55,7 @@ def test_killed_and_restarted(server: RedisServer, tmp_path: Path) -> None:
 
 
 def test_frozen_and_woken(server: RedisServer) -> None:
-    with server.connect() as client, following(client) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client) as followed:
         change_is_served(server, followed, "before")
         os.kill(server.pid, signal.SIGSTOP)
         try:
@@ -71,16 +70,16 @@ def test_frozen_and_woken(server: RedisServer) -> None:
 
 
 def test_frozen_for_less_than_a_time_out_is_not_even_noticed(server: RedisServer) -> None:
-    with server.connect() as client, following(client) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client) as followed:
         os.kill(server.pid, signal.SIGSTOP)
-        time.sleep(0.5)
+        time.sleep(0.2)
         os.kill(server.pid, signal.SIGCONT)
         change_is_served(server, followed, "after")
         assert followed.status.state == "following"
 
 
 def test_stopping_while_redis_is_frozen_is_bounded(server: RedisServer, tmp_path: Path) -> None:
-    with server.connect() as client, following(client, tmp_path / "snapshot") as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client, tmp_path / "snapshot") as followed:
         change_is_served(server, followed, "before")
         os.kill(server.pid, signal.SIGSTOP)
         try:
@@ -93,7 +92,7 @@ def test_stopping_while_redis_is_frozen_is_bounded(server: RedisServer, tmp_path
 
 
 def test_killed_again_and_again(server: RedisServer) -> None:
-    with server.connect() as client, following(client) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client) as followed:
         for number in range(3):
             change_is_served(server, followed, f"p{number}")
             server.kill()
@@ -118,7 +117,7 @@ def test_started_before_redis(short_path: Path) -> None:
 
 def test_started_from_disk_without_redis_then_found(server: RedisServer, tmp_path: Path) -> None:
     path = tmp_path / "snapshot"
-    with server.connect() as client, following(client, path) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client, path) as followed:
         configured(Repository(client), followed.serving.snapshot.position.store_id, pool(), instance())
         eventually(lambda: "pool-a" in followed.serving.pools)
         kept = comparable(followed.serving)
@@ -126,7 +125,10 @@ def test_started_from_disk_without_redis_then_found(server: RedisServer, tmp_pat
     cold = Follower(connect(server.url), path)
     cold.start()
     try:
-        eventually(lambda: cold.status.state == "disconnected")
+        began = time.monotonic()
+        cold.wait_until_known(UNKNOWN_SECONDS)
+        assert time.monotonic() - began < UNKNOWN_SECONDS, "Redis refuses at once: there is nothing to wait for"
+        assert cold.status.state == "disconnected"
         assert comparable(cold.serving) == kept
         server.start()
         assert eventually(lambda: cold.status.state == "following") < RECOVERY
@@ -137,7 +139,7 @@ def test_started_from_disk_without_redis_then_found(server: RedisServer, tmp_pat
 
 def test_restored_from_an_older_copy(server: RedisServer) -> None:
     """What was acknowledged after the copy is gone from Redis: the follower goes back with it, and says so."""
-    with server.connect() as client, following(client) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client) as followed:
         change_is_served(server, followed, "old")
         log = server.folder / "appendonlydir"
         server.kill()
@@ -159,14 +161,14 @@ def test_restored_from_an_older_copy(server: RedisServer) -> None:
 
 
 def test_full(server: RedisServer) -> None:
-    with server.connect() as client, following(client) as followed:
+    with server.connect(COMMAND_TIMEOUT) as client, following(client) as followed:
         change_is_served(server, followed, "before")
         client.config_set("maxmemory", "1")
         with pytest.raises(StoreUnavailable, match="full"):
             followed.repository.commit(Commit([put(pool())]), followed.serving.snapshot.position.store_id)
         time.sleep(0.5)
         assert followed.status.state == "following", "reading goes on"
-        with server.connect() as another, following(another) as cold:
+        with server.connect(COMMAND_TIMEOUT) as another, following(another) as cold:
             assert list(cold.serving.snapshot.pools) == ["before"]
         client.config_set("maxmemory", "0")
         change_is_served(server, followed, "after")
@@ -181,7 +183,7 @@ def test_a_replica_is_followed_and_its_promotion_is_another_history(
     configured(Repository(master), store, pool("first"))
     options = (*LOCAL, "--port", str(free_port()), "--replicaof", f"127.0.0.1 {port}")
     with RedisServer(tmp_path_factory.mktemp("s"), *options) as replica, replica.connect() as client:
-        eventually(lambda: client.info("replication")["master_link_status"] == "up", 10)  # type: ignore[index]
+        eventually(lambda: client.info("replication")["master_link_status"] == "up")  # type: ignore[index]
         with following(client) as followed:
             configured(Repository(master), store, pool("second"))
             eventually(lambda: "second" in followed.serving.snapshot.pools)
@@ -203,7 +205,7 @@ def test_a_replica_that_lost_the_last_writes_takes_them_back(
     port = master.config_get("port")["port"]  # type: ignore[index]
     options = (*LOCAL, "--port", str(free_port()), "--replicaof", f"127.0.0.1 {port}")
     with RedisServer(tmp_path_factory.mktemp("s"), *options) as replica, replica.connect() as client:
-        eventually(lambda: client.info("replication")["master_link_status"] == "up", 10)  # type: ignore[index]
+        eventually(lambda: client.info("replication")["master_link_status"] == "up")  # type: ignore[index]
         with following(master) as followed:
             change_is_served(server, followed, "kept")
             eventually(lambda: client.get("{gtm}:revision") == "1")
@@ -212,7 +214,7 @@ def test_a_replica_that_lost_the_last_writes_takes_them_back(
             assert followed.serving.snapshot.revision == 2
             own = client.config_get("port")["port"]  # type: ignore[index]
             master.replicaof("127.0.0.1", own)
-            eventually(lambda: "lost" not in followed.serving.snapshot.pools, 10)
+            eventually(lambda: "lost" not in followed.serving.snapshot.pools)
             assert list(followed.serving.snapshot.pools) == ["kept"]
             configured(Repository(client), followed.serving.snapshot.position.store_id, pool("next"))
             eventually(lambda: "next" in followed.serving.snapshot.pools)

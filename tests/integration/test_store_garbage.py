@@ -12,6 +12,7 @@ from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.repository import Commit, Repository
 from tests.support.redis_server import RedisServer
 from tests.support.store import (
+    SECONDS,
     configured,
     eventually,
     following,
@@ -82,7 +83,7 @@ def test_garbage_in_a_cold_load_is_left_out_and_named(
             (kinds.TARGET_STATES, "web|192.0.2.1||"),
         }
         assert "pools 'b' in the store is broken" in caplog.text
-        assert followed.wait_for(configured(repository, store, pool("c")), 2)
+        assert followed.wait_for(configured(repository, store, pool("c")), SECONDS)
 
 
 def test_garbage_in_a_cold_load_can_be_saved(
@@ -111,10 +112,10 @@ def test_garbage_in_the_feed_leaves_the_last_good_value(
 ) -> None:
     path = tmp_path / "snapshot"
     with following(client, path) as followed:
-        assert followed.wait_for(configured(repository, store, pool("a"), pool("b")), 2)
+        assert followed.wait_for(configured(repository, store, pool("a"), pool("b")), SECONDS)
         entry = json.dumps([["pools", "a", "garbage"], ["pools", "b", ""]])
         revision = broken_entry(client, store, entry)
-        assert followed.wait_for(revision, 2)
+        assert followed.wait_for(revision, SECONDS)
         snapshot = followed.serving.snapshot
         assert dict(snapshot.pools) == {"a": pool("a")}, "the rest of the change is carried out"
         assert list(snapshot.problems) == [(kinds.POOLS, "a")]
@@ -126,7 +127,7 @@ def test_garbage_in_the_feed_leaves_the_last_good_value(
         assert followed.serving.snapshot.pools["a"] == pool("a"), "kept over a reload"
         conditions = {(kinds.POOLS, "a"): revision}
         mended = repository.commit(Commit([put(pool("a", "192.0.2.7"))], preconditions=conditions), store)
-        assert followed.wait_for(mended, 2)
+        assert followed.wait_for(mended, SECONDS)
         assert followed.serving.snapshot.pools["a"] == pool("a", "192.0.2.7")
         assert not followed.serving.snapshot.problems
     loaded = disk.load(path)
@@ -142,9 +143,9 @@ def test_an_entry_that_is_garbage_means_one_reload(
     client: Client, repository: Repository, store: str, change: str
 ) -> None:
     with following(client) as followed:
-        assert followed.wait_for(configured(repository, store, pool("b")), 2)
-        assert followed.wait_for(broken_entry(client, store, change), 5)
-        assert followed.wait_for(configured(repository, store, pool("c")), 5)
+        assert followed.wait_for(configured(repository, store, pool("b")), SECONDS)
+        assert followed.wait_for(broken_entry(client, store, change), SECONDS)
+        assert followed.wait_for(configured(repository, store, pool("c")), SECONDS)
         assert set(followed.serving.snapshot.pools) == {"b", "c"}
         assert followed.status.reloads == 2
 
@@ -163,32 +164,32 @@ def test_an_entry_that_does_not_belong_is_passed_and_writing_goes_on(
     client: Client, repository: Repository, store: str, identifier: str, fields: dict[Any, Any]
 ) -> None:
     with following(client) as followed:
-        assert followed.wait_for(configured(repository, store, pool("a")), 2)
+        assert followed.wait_for(configured(repository, store, pool("a")), SECONDS)
         client.xadd(keys.CHANGES, fields, id=identifier)
         eventually(lambda: followed.status.reloads == 2)
         time.sleep(2 * follower.BLOCK_MILLISECONDS / 1000)
         assert followed.status.reloads == 2, "it is not read again and again"
         revision = configured(repository, store, pool("b"))
-        assert followed.wait_for(revision, 2)
+        assert followed.wait_for(revision, SECONDS)
         settled(followed, repository)
         assert followed.status.reloads == 2
 
 
-def test_a_flood_of_garbage_costs_a_reload_a_second_at_most(
+def test_a_flood_of_garbage_costs_a_reload_at_most_in_the_time_between_two(
     client: Client, repository: Repository, store: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(follower, "GAP_SECONDS", 1.0)
+    monkeypatch.setattr(follower, "GAP_SECONDS", 0.5)
     with following(client) as followed:
-        assert followed.wait_for(configured(repository, store, pool("a")), 2)
+        assert followed.wait_for(configured(repository, store, pool("a")), SECONDS)
         began = time.monotonic()
         number = 0
-        while time.monotonic() - began < 2.5:
+        while (flooded := time.monotonic() - began) < 1.2:
             client.xadd(keys.CHANGES, {"garbage": str(number)}, id=f"{10 + number}-0")
             number += 1
             time.sleep(0.001)
-        assert followed.status.reloads <= 5
+        assert followed.status.reloads <= 3 + flooded / follower.GAP_SECONDS
         revision = configured(repository, store, pool("b"))
-        assert followed.wait_for(revision, 5)
+        assert followed.wait_for(revision, SECONDS)
         settled(followed, repository)
 
 
@@ -221,7 +222,7 @@ def test_a_key_of_another_type_is_named_and_the_snapshot_held(
         caplog.set_level(logging.INFO)
         eventually(lambda: followed.status.state == "disconnected")
         assert keys.documents(kinds.POOLS) in followed.status.detail
-        time.sleep(1)
+        time.sleep(4 * follower.RETRY_SECONDS)
         assert list(followed.serving.snapshot.pools) == ["pool-a"]
         assert sum("disconnected" in record.message for record in caplog.records) == 1, "said once"
         client.rename("elsewhere", keys.documents(kinds.POOLS))

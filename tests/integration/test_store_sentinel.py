@@ -13,7 +13,7 @@ from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.repository import Commit, Repository, StoreUnavailable
 from tests.support.ports import accepts, free_port
 from tests.support.redis_server import RedisServer
-from tests.support.store import configured, eventually, following, pool, put
+from tests.support.store import SECONDS, configured, eventually, following, pool, put
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def started(folder: Path, stack: ExitStack, secret: str = "") -> Watched:
             client.config_set("masterauth", secret)
             client.config_set("requirepass", secret)
     with connect(f"redis://:{secret}@127.0.0.1:{ports[0]}" if secret else master.url) as client:
-        eventually(lambda: '"state": "online"' in json.dumps(client.info("replication")), 10)
+        eventually(lambda: '"state": "online"' in json.dumps(client.info("replication")))
     guards = (f"sentinel auth-pass gtm {secret}", f"requirepass watch-{secret}") if secret else ()
     sentinels = []
     for number in range(3):
@@ -82,7 +82,7 @@ def test_the_master_is_found_and_followed_through_any_sentinel(watched: Watched)
         repository = Repository(client)
         store = repository.identify()
         with following(client) as followed:
-            assert followed.wait_for(configured(repository, store, pool()), 5)
+            assert followed.wait_for(configured(repository, store, pool()), SECONDS)
             assert watched.master.connect().exists("{gtm}:pools")
     dead = Watched(watched.master, watched.replica, (free_port(), watched.sentinels[2]))
     with connect(dead.url()) as client:
@@ -106,15 +106,15 @@ def test_writes_fail_over_to_the_new_master(watched: Watched) -> None:
         repository = Repository(client)
         store = repository.identify()
         with following(client) as followed:
-            assert followed.wait_for(configured(repository, store, pool("before")), 5)
-            eventually(lambda: client.wait(1, 300) == 1, 15)
+            assert followed.wait_for(configured(repository, store, pool("before")), SECONDS)
+            eventually(lambda: client.wait(1, 300) == 1)
 
             def known() -> bool:
                 with connect(f"redis://127.0.0.1:{watched.sentinels[0]}") as watcher:
                     found: Any = watcher.sentinel_master("gtm")
                     return bool(found["num-slaves"] == 1 and found["num-other-sentinels"] == 2)
 
-            eventually(known, 15)
+            eventually(known)
             watched.master.kill()
 
             def written() -> bool:
@@ -124,8 +124,8 @@ def test_writes_fail_over_to_the_new_master(watched: Watched) -> None:
                     return False
                 return True
 
-            eventually(written, 20)
-            eventually(lambda: "after" in followed.serving.snapshot.pools, 10)
+            eventually(written)
+            eventually(lambda: "after" in followed.serving.snapshot.pools)
             assert "before" in followed.serving.snapshot.pools
             assert followed.serving.snapshot.position.store_id == store
 

@@ -24,7 +24,7 @@ from pdns_gtm_backend.store.repository import Commit
 from pdns_gtm_backend.store.snapshot import Change
 
 PREFIX = "/api/v1"
-START_SECONDS = 10.0
+START_SECONDS = 60.0
 STATES = (kinds.TARGET_STATES, kinds.POLICY_STATES)
 
 PLACES = ("16909056,16909311,AU", "16909312,16909567,CN", "134744064,134744319,US", "3325256704,3325256959,CN")
@@ -116,7 +116,7 @@ def emptied(admin: Admin) -> Admin:
     admin.services.failures = FailureLimit(time.monotonic)
     for drill in admin.get("/drills?state=executed&limit=1000")["items"]:
         admin.post(f"/drills/{drill['id']}/rollback", {}, 200)
-    for kind in ("drills", "overrides", "instances", "pools", "health-checks", "lines", "zones", "tokens"):
+    for kind in ("drills", "overrides", "alerts", "instances", "pools", "health-checks", "lines", "zones", "tokens"):
         for item in admin.get(f"/{kind}?limit=1000")["items"]:
             first = item.get("kind") == "access" or f"gtm_{item.get('id')}_" in admin.token
             if not first:

@@ -41,7 +41,7 @@ class DnsClient:
 
     port: int
     address: str = "127.0.0.1"
-    timeout: float = 5.0
+    timeout: float = 20.0
 
     def ask(self, name: str, rrtype: str = "A", subnet: str | None = None, *, tcp: bool = False) -> Reply:
         """One query; subnet: of the client, such as 192.0.2.0/24."""

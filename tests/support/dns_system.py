@@ -66,7 +66,7 @@ class DnsSystem:
 
 
 def _said(*words: str, given: str = "") -> str:
-    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=20, input=given)
+    done = subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, input=given)
     return done.stdout + done.stderr
 
 

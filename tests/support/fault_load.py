@@ -14,7 +14,7 @@ from tests.support.oracle import Oracle
 from tests.support.stack import Api
 
 PAUSE_SECONDS = 0.004
-TIMEOUT_SECONDS = 3.0
+TIMEOUT_SECONDS = 6.0
 RETRY_SECONDS = 0.8
 """After which a resolver asks the next server of a zone."""
 WRITE_SECONDS = 0.25

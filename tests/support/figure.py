@@ -12,20 +12,22 @@ from tests.support.powerdns import wait_for
 from tests.support.stack import Api
 
 MAINLAND, WORLD = "1.2.4.0/24", "8.8.8.0/24"
-CHECK = {"id": "web", "protocol": "http", "interval": 1, "timeout": 1, "fall": 1, "rise": 1}
+CHECK = {"id": "web", "protocol": "http", "interval": 1, "timeout": 5, "fall": 1, "rise": 1}
 POOLS: Mapping[str, tuple[str, ...]] = {
     "pool-a": ("127.0.11.1", "127.0.11.2"),
     "pool-b": ("127.0.12.1",),
     "pool-c": ("127.0.13.1",),
 }
-SETTLE_SECONDS = CHECK["fall"] * CHECK["interval"] + CHECK["timeout"] + 1.0  # type: ignore[operator]
+SETTLE_SECONDS = 5.0
+"""A refused connection is known within 1 s; the rest is for a busy machine."""
 
 
 class Origins:
     """Real origin processes at loopback addresses, and the history of when each served."""
 
-    def __init__(self, port: int) -> None:
-        self.port = port
+    def __init__(self, port: int, errors: int | None = None) -> None:
+        """errors: where the processes' standard error goes, as subprocess takes it."""
+        self.port, self._errors = port, errors
         self.histories = {address: Origin() for addresses in POOLS.values() for address in addresses}
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
@@ -42,7 +44,7 @@ class Origins:
     def start(self, address: str) -> float:
         """Start an origin; returns the moment from which it served (monotonic)."""
         command = [sys.executable, "-m", "pdns_gtm_backend.standalone.origin", address, address, str(self.port)]
-        process = self._processes[address] = subprocess.Popen(command)
+        process = self._processes[address] = subprocess.Popen(command, stderr=self._errors)
         wait_for(lambda: serves(address, self.port) or process.poll() is not None, f"origin {address}")
         assert process.poll() is None, f"origin {address} did not start"
         moment = time.monotonic()
@@ -76,11 +78,19 @@ def policy(name: str, line: str, pools: Iterable[str]) -> Mapping[str, Any]:
 
 
 def load_figure(api: Api, port: int, **check: Any) -> Mapping[str, Any]:
-    """Write the figure's documents; returns the instance as the API gave it."""
-    api.post("/health-checks", {**CHECK, "port": port, **check})
+    """Write the figure's documents; returns the instance as the API gave it. check: fields of the check, as its id."""
+    template = {**CHECK, "port": port, **check}
+    api.post("/health-checks", template)
     for name, addresses in POOLS.items():
         listed = [{"address": address} for address in addresses]
-        api.post("/pools", {"id": name, "type": "ipv4", "health_checks": ["web"], "addresses": listed})
+        api.post("/pools", {"id": name, "type": "ipv4", "health_checks": [template["id"]], "addresses": listed})
     policies = [policy("mainland", "AS-CN", ("pool-a", "pool-c")), policy("world", "default", ("pool-b", "pool-c"))]
     created: Mapping[str, Any] = api.post("/instances", {"name": "shop", "policies": policies})
     return created
+
+
+def remove_figure(api: Api) -> None:
+    """Delete what `load_figure` wrote."""
+    for kind in ("instances", "pools", "health-checks"):
+        for item in api.get(f"/{kind}")["items"]:
+            api.delete(f"/{kind}/{item['id']}")

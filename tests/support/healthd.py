@@ -15,7 +15,7 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -36,7 +36,7 @@ from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
 from tests.support.store import configured, eventually
 
-SECONDS = 15.0
+SECONDS = 60.0
 """How long a test waits for what takes a second or two on an idle machine."""
 
 
@@ -77,9 +77,16 @@ class Origins:
 
 
 class Healthd:
-    """One `python -m healthd`. words: of its command line."""
+    """One `python -m healthd`. words: of its command line. settings: of its environment."""
 
-    def __init__(self, site: "Site", vantage: str, words: Sequence[str], namespace: Namespace | None) -> None:
+    def __init__(
+        self,
+        site: "Site",
+        vantage: str,
+        words: Sequence[str],
+        namespace: Namespace | None,
+        settings: Mapping[str, str],
+    ) -> None:
         self.vantage = vantage
         self.port = free_port()
         self.output = site.folder / f"{vantage}-{self.port}.log"
@@ -91,6 +98,7 @@ class Healthd:
             "GTM_VAR": str(site.folder / f"var-{self.port}"),
             "GTM_HEALTHD_PORT": str(self.port),
             "GTM_ALLOW_PRIVATE_TARGETS": "1",
+            **settings,
         }
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -111,7 +119,7 @@ class Healthd:
         """End it in order; its exit code."""
         self.signal(signal.SIGTERM)
         assert self.process is not None
-        return self.process.wait(10)
+        return self.process.wait(SECONDS)
 
     def kill(self) -> None:
         """End it at once, whatever it does."""
@@ -122,7 +130,7 @@ class Healthd:
     def get(self, path: str) -> tuple[int, str]:
         """Status and body of a page of its status server."""
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=3) as reply:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=SECONDS) as reply:
                 return reply.status, reply.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
@@ -175,9 +183,16 @@ class Site:
         for healthd in self._healthds:
             healthd.kill()
 
-    def healthd(self, vantage: str, *words: str, namespace: Namespace | None = None, start: bool = True) -> Healthd:
-        """Another healthd, started; it ends with the site."""
-        made = Healthd(self, vantage, words, namespace)
+    def healthd(
+        self,
+        vantage: str,
+        *words: str,
+        namespace: Namespace | None = None,
+        start: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> Healthd:
+        """Another healthd, started; it ends with the site. settings: of its environment."""
+        made = Healthd(self, vantage, words, namespace, settings or {})
         self._healthds.append(made)
         if start:
             made.start()
@@ -225,7 +240,7 @@ class Site:
     @staticmethod
     def check(port: int, **fields: Any) -> HealthCheck:
         """A check of HTTP origins that decides fast."""
-        quick: Any = {"protocol": "http", "interval": 1, "timeout": 1, "fall": 1, "rise": 1}
+        quick: Any = {"protocol": "http", "interval": 1, "timeout": 5, "fall": 1, "rise": 1}
         return HealthCheck(**{"id": "web", "port": port} | quick | fields)
 
     def state(self, address: str, check: str = "web", host: str | None = None) -> TargetState | None:

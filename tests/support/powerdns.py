@@ -26,7 +26,7 @@ from pdns_gtm_backend.dns.pdns_conf import backend_url, render, socket_path
 from pdns_gtm_backend.settings import Settings
 from tests.support.dns_client import DnsClient
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 EDIT_ANSWERS = {"increase-serial?": b"n", "(a)pply": b"a"}
 """What edit-zone asks, and the key to press."""
 
@@ -78,7 +78,7 @@ class _Process:
             return None
         self._process.terminate()
         try:
-            return self._process.wait(timeout=10)
+            return self._process.wait(timeout=START_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()
@@ -117,7 +117,7 @@ class BackendProcess(_Process):
     def get(self, path: str) -> requests.Response | None:
         """The reply to GET, None where nothing answers."""
         try:
-            return requests.get(self.url + path, timeout=5)
+            return requests.get(self.url + path, timeout=20)
         except requests.RequestException:
             return None
 
@@ -129,7 +129,7 @@ class BackendProcess(_Process):
 
     def wait_for_revision(self, revision: int) -> None:
         """Wait until answers are made from this revision of the store."""
-        wait_for(lambda: self.readiness()["revision"] >= revision, f"revision {revision} at the backend", 5)
+        wait_for(lambda: self.readiness()["revision"] >= revision, f"revision {revision} at the backend")
 
     def calls(self, method: str = "lookup") -> int:
         """How many requests of a method PowerDNS has made."""
@@ -153,7 +153,7 @@ class BackendConnection:
         self._settings = settings
         self._session = requests.Session()
         self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(5)
+        self._socket.settimeout(20)
 
     def __enter__(self) -> "BackendConnection":
         if self._settings.transport == "unix":
@@ -174,7 +174,7 @@ class BackendConnection:
             answer = json.loads(self._socket.makefile("rb").readline())
             assert answer["result"] is not None, answer
             return answer["result"]
-        reply = self._session.post(backend_url(self._settings), json=request, timeout=5)
+        reply = self._session.post(backend_url(self._settings), json=request, timeout=20)
         reply.raise_for_status()
         return reply.json()["result"]
 
@@ -261,12 +261,12 @@ class PowerDns(_Process):
     def control(self, *words: str) -> str:
         """What pdns_control says."""
         command = self._run_by("pdns_control", *words)
-        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=10).stdout.strip()
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=START_SECONDS).stdout.strip()
 
     def util(self, *words: str) -> subprocess.CompletedProcess[str]:
         """pdnsutil with this server's configuration."""
         command = self._run_by("pdnsutil", *words)
-        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+        return subprocess.run(command, check=False, capture_output=True, text=True, timeout=START_SECONDS)
 
     def owner(self, name: str, zone: str) -> str:
         """How this version's pdnsutil takes the name of a record: before 5.0 relative to the zone, then absolute."""
@@ -291,7 +291,7 @@ class PowerDns(_Process):
             env={**os.environ, "EDITOR": str(editor)},
         ) as process:
             assert process.stdin is not None and process.stdout is not None
-            limit = threading.Timer(20, process.kill)
+            limit = threading.Timer(START_SECONDS, process.kill)
             limit.start()
             answered = 0
             while data := os.read(process.stdout.fileno(), 4096):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from healthd.probes.destination import Destinations
 from healthd.probes.http import http_work
@@ -17,8 +17,11 @@ from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
 from pdns_gtm_backend.domain.target import Target
 from tests.support.origins import Behaviour, Origin
 
+LATE: Final = 5.0
+"""Seconds that a busy machine may be late with the end of a probe; one that overlooks its time-out waits for 30 s."""
 
-def waiting(submit: Submit, patience: float = 15.0) -> Probe:
+
+def waiting(submit: Submit, patience: float = 90.0) -> Probe:
     """`submit` as a Probe. Fails where no result comes, or a second one."""
 
     def probe(target: Target) -> Result:
@@ -28,7 +31,7 @@ def waiting(submit: Submit, patience: float = 15.0) -> Probe:
     return probe
 
 
-def gathered(submit: Submit, targets: list[Target], patience: float = 15.0) -> list[Result]:
+def gathered(submit: Submit, targets: list[Target], patience: float = 90.0) -> list[Result]:
     """The results of probing `targets` at once, in their order."""
     results: dict[int, Result] = {}
     complete = threading.Event()
@@ -60,7 +63,7 @@ def looped(make: Callable[[Loop], Work], limit: int = 65_536) -> Iterator[Submit
 
 
 def http_target(
-    port: int, timeout: float = 2.0, address: str = "127.0.0.1", host: str | None = None, **http: Any
+    port: int, timeout: float = 30.0, address: str = "127.0.0.1", host: str | None = None, **http: Any
 ) -> Target:
     """A target of an `http` check with these settings."""
     check = HealthCheck(id="web", protocol="http", port=port, timeout=timeout, http=HttpCheck(**http))
@@ -90,7 +93,7 @@ def descriptors() -> int:
     return len(list(Path("/proc/self/fd").iterdir()))
 
 
-def settle(condition: Callable[[], bool], timeout: float = 5.0) -> bool:
+def settle(condition: Callable[[], bool], timeout: float = 30.0) -> bool:
     """Wait for `condition`; False where it does not come true."""
     deadline = time.monotonic() + timeout
     while not condition():

@@ -24,8 +24,8 @@ from tests.support.dns_client import DnsClient
 from tests.support.ports import free_port
 from tests.support.powerdns import wait_for
 
-START_SECONDS = 40.0
-STOP_SECONDS = 25.0
+START_SECONDS = 90.0
+STOP_SECONDS = 60.0
 RUNNING = "pdns-gtm is running"
 
 
@@ -42,7 +42,7 @@ class Api:
         self, verb: str, path: str, body: object = None, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
         """The answer, whatever its status."""
-        return self._session.request(verb, self.url + path, json=body, headers=headers, timeout=10)
+        return self._session.request(verb, self.url + path, json=body, headers=headers, timeout=30)
 
     def get(self, path: str) -> Any:
         return self._body(self.request("GET", path))
@@ -72,10 +72,12 @@ class Api:
 class Stack:
     """One `python -m pdns_gtm_backend.standalone`. environment: settings beside those that this class chooses.
 
+    edge: with dnsdist in front; `dns` asks it then.
+
     `start` and `stop` may be repeated: the data stay in the folder.
     """
 
-    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, folder: Path, environment: Mapping[str, str] | None = None, *, edge: bool = False) -> None:
         self.folder = folder
         self.layout = Layout((folder / "var").absolute())
         self.dns_port, self.admin_port, self.backend_port, self.healthd_port = (free_port() for _ in range(4))
@@ -87,6 +89,7 @@ class Stack:
             "GTM_BACKEND_PORT": str(self.backend_port),
             "GTM_HEALTHD_PORT": str(self.healthd_port),
             "GTM_DEMO": "0",
+            **({"GTM_EDGE": "1", "GTM_PDNS_PORT": str(free_port())} if edge else {}),
         }
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("GTM_")}
         self.environment = {**inherited, **chosen, **(environment or {})}
@@ -180,7 +183,7 @@ class Stack:
         os.kill(pid, number)
         return pid
 
-    def wait_until_restarted(self, part: str, old_pid: int, seconds: float = 15.0) -> int:
+    def wait_until_restarted(self, part: str, old_pid: int, seconds: float = 60.0) -> int:
         """Wait until the supervisor has started a part again and found it ready; returns the new process id."""
 
         def again() -> bool:
@@ -207,7 +210,7 @@ class Stack:
             f"every address of {', '.join(pools)} up",
         )
 
-    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 15.0) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str, seconds: float = 60.0) -> None:
         """Look until `condition` holds. Raises AssertionError with the supervisor's output."""
         try:
             wait_for(condition, what, seconds)

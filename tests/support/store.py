@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from hypothesis import strategies as st
 
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import AccessPolicy, Instance, PoolSet, SetMember, canonical_instance
 from pdns_gtm_backend.domain.line import Line, LineTable
@@ -25,7 +26,7 @@ from pdns_gtm_backend.store.repository import Commit, Repository, parse
 from pdns_gtm_backend.store.serving import Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
-SECONDS: Final = 5.0
+SECONDS: Final = 60.0
 """How long a test waits for what takes milliseconds on an idle machine."""
 
 
@@ -65,6 +66,7 @@ KIND_OF: Final[dict[type, str]] = {
     Zone: kinds.ZONES,
     RRset: kinds.RRSETS,
     Override: kinds.OVERRIDES,
+    Alert: kinds.ALERTS,
 }
 
 

@@ -48,9 +48,19 @@ ACCESS_ZONE: Final = "gtm.example"
 HOSTED_ZONE: Final = "shop.example"
 NOW: Final = 1_700_000_000.0
 
-bounded = settings(max_examples=100, deadline=None, suppress_health_check=[Slowness.too_slow])
+
+def examples(count: int, *unchecked: Slowness) -> settings:
+    """So many examples a test, in proportion more by a profile that has more than 100 (tests/conftest.py).
+
+    unchecked: Hypothesis's health checks that the test fails on purpose.
+    """
+    scaled = max(1, count * settings().max_examples // 100)
+    return settings(max_examples=scaled, suppress_health_check=[Slowness.too_slow, *unchecked])
+
+
+bounded: Final = examples(100)
 """For tests of a few milliseconds an example."""
-bounded_few = settings(max_examples=50, deadline=None, suppress_health_check=[Slowness.too_slow])
+bounded_few: Final = examples(50)
 """For tests of whole configurations, which take tens of milliseconds to draw."""
 
 IDENTIFIERS: Final = st.from_regex(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,10}[A-Za-z0-9])?", fullmatch=True)

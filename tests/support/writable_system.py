@@ -71,4 +71,4 @@ def serial(system: DnsSystem, zone: str = ZONE) -> int:
 
 def run(*words: str, given: str = "") -> subprocess.CompletedProcess[str]:
     """A program's output, whatever it is; killed after 20 s."""
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=20, input=given)
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=60, input=given)

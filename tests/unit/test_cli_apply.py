@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck as Slowness
-from hypothesis import given, settings
+from hypothesis import given
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.instance import Instance
@@ -19,11 +19,9 @@ from pdns_gtm_backend.operations.parsing import to_json
 from tests.support.api import Admin, emptied, figure, pool
 from tests.support.gtmctl import Server, served
 from tests.support.redis_server import RedisServer
-from tests.support.strategies import Configuration, configurations
+from tests.support.strategies import Configuration, configurations, examples
 
-few = settings(
-    max_examples=10, deadline=None, suppress_health_check=[Slowness.too_slow, Slowness.function_scoped_fixture]
-)
+few = examples(10, Slowness.function_scoped_fixture)
 NOTHING = "version: 1\nhealth_checks: []\nlines: []\nzones: []\npools: []\ninstances: []\n"
 SHOP = """\
 version: 1

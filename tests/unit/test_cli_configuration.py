@@ -70,11 +70,11 @@ def test_every_fault_is_told_with_file_line_and_path(folder: Path) -> None:
         (
             "a.yaml:2: /pool",
             "unknown member 'pool', did you mean 'pools'? "
-            "Allowed are version, health_checks, lines, zones, pools, instances",
+            "Allowed are version, health_checks, lines, zones, pools, instances, alerts",
         ),
         ("a.yaml:5: /pools/1", "must be a pool: an object with 'id' and more"),
         ("a.yaml:7: /instances", "must be a list: [] is one without any object"),
-        ("b.yaml:5", "must be an object with version, health_checks, lines, zones, pools, instances"),
+        ("b.yaml:5", "must be an object with version, health_checks, lines, zones, pools, instances, alerts"),
         ("c.yaml:2: /zones/0", "zone 'shop.example' is already at b.yaml:2"),
         ("a.yaml:6: /pools/2", "pool 'x' is already at a.yaml:4"),
         ("b.yaml:3: /pools/0", "pool 'x' is already at a.yaml:4"),

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.dns.backend import Backend
@@ -15,7 +15,7 @@ from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store import disk
 from pdns_gtm_backend.store.snapshot import Position, empty
 from tests.support.documents import instance, policy, pool, rrset, written
-from tests.support.strategies import bounded
+from tests.support.strategies import bounded, examples
 
 ZONE = "shop.example"
 DOCUMENTS = (
@@ -124,14 +124,14 @@ def test_a_method_without_parameters_is_answered_or_refused(backend: Backend, me
     sent(backend, method, None)
 
 
-@settings(parent=bounded, max_examples=400)
+@examples(400)
 @given(st.sampled_from(sorted(METHODS)), PARAMETERS)
 def test_any_method_with_any_parameters(backend: Backend, method: str, parameters: dict[str, Any]) -> None:
     sent(backend, method, parameters)
     whole(backend)
 
 
-@settings(parent=bounded, max_examples=60)
+@examples(60)
 @given(
     st.lists(
         st.tuples(
@@ -164,7 +164,7 @@ def test_any_octets_are_refused(backend: Backend, body: bytes) -> None:
         call(backend, body)
 
 
-@settings(parent=bounded, max_examples=300)
+@examples(300)
 @given(NASTY, TYPES)
 def test_a_name_is_answered_from_its_own_zone_alone(backend: Backend, name: str, rrtype: str) -> None:
     found = sent(backend, "lookup", {"qname": name, "qtype": rrtype, "remote": "192.0.2.77"})

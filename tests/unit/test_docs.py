@@ -8,13 +8,14 @@ from typing import Any, Final
 
 import pytest
 
+from pdns_gtm_backend.domain.alert import alert_violations
 from pdns_gtm_backend.domain.health_check import health_check_violations
 from pdns_gtm_backend.domain.instance import instance_violations
 from pdns_gtm_backend.domain.line import line_violations
 from pdns_gtm_backend.domain.pool import pool_violations
 from pdns_gtm_backend.domain.violation import Violation
 from pdns_gtm_backend.settings import Settings
-from pdns_gtm_backend.store.kinds import HEALTH_CHECKS, INSTANCES, KINDS, LINES, POOLS
+from pdns_gtm_backend.store.kinds import ALERTS, HEALTH_CHECKS, INSTANCES, KINDS, LINES, POOLS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = [
@@ -28,6 +29,7 @@ RULES: Final[Mapping[str, Callable[[Any], Iterable[Violation]]]] = {
     POOLS: pool_violations,
     HEALTH_CHECKS: health_check_violations,
     LINES: line_violations,
+    ALERTS: alert_violations,
 }
 SHELL_WORDS: Final = {"for", "gtm", "api", "gtm()", "name", "id", "export"}
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
@@ -13,6 +13,7 @@ from netaddr import IPSet
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.geo.database import GeoDatabaseError
 from pdns_gtm_backend.geo.mmdb import COUNTRY_SCHEMAS, open_countries, open_systems
+from tests.support.strategies import examples
 
 
 def maxmind(country: str, continent: str, *subdivisions: str) -> dict[str, Any]:
@@ -168,7 +169,7 @@ JSON = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@examples(200)
 @given(st.dictionaries(st.sampled_from(["country", "continent", "subdivisions", "country_code"]), JSON))
 def test_no_record_makes_a_lookup_fail(record: dict[str, Any]) -> None:
     for schema in COUNTRY_SCHEMAS:

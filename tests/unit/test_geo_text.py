@@ -4,13 +4,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.geo import text
 from pdns_gtm_backend.geo.continents import place_of
 from pdns_gtm_backend.geo.database import GeoDatabaseError
+from tests.support.strategies import examples
 
 DEBIAN = Path("/usr/share/tor/geoip")
 Ranges = list[tuple[int, int, str]]
@@ -59,7 +60,7 @@ def around(ranges: Ranges, limit: int) -> set[int]:
     return {address for address in near if 0 <= address < limit} | {0, limit - 1}
 
 
-@settings(max_examples=80, deadline=None)
+@examples(80)
 @given(
     ipv4=range_sets(IPV4),
     ipv6=range_sets(IPV6),

@@ -2,14 +2,14 @@
 
 from collections.abc import Mapping
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healthd.book import STALL_SECONDS, VerdictBook
 from healthd.probes.result import Result
 from pdns_gtm_backend.domain.health_check import HealthCheck
 from pdns_gtm_backend.domain.state import TargetState, VantageVerdict
-from tests.support.strategies import NOW, bounded
+from tests.support.strategies import NOW, examples
 
 CHECK = HealthCheck(id="web", protocol="tcp", port=80, timeout=1, fall=2, rise=2)
 KEYS = ("web|192.0.2.1||", "web|192.0.2.2||", "web|192.0.2.3||")
@@ -140,7 +140,7 @@ STEPS = st.one_of(
 )
 
 
-@settings(bounded, max_examples=300)
+@examples(300)
 @given(st.lists(STEPS, max_size=60))
 def test_whatever_happens_the_store_holds_every_verdict_in_the_end(steps: list[tuple[str, object]]) -> None:
     """Refused writes, writes of which nobody knows, a store that loses or alters what it held, edits of the targets."""

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healthd.decisions import (
@@ -45,6 +45,7 @@ from tests.support.strategies import (
     bounded,
     bounded_few,
     configurations,
+    examples,
     overrides,
     policy_states,
     target_states,
@@ -168,7 +169,7 @@ def carry_out(world: World, operation: tuple[str, str, object]) -> frozenset[Cau
     return frozenset()
 
 
-@settings(bounded, max_examples=400)
+@examples(400)
 @given(CHECKS, st.lists(OPERATIONS, min_size=8, max_size=60))
 def test_a_state_changes_only_by_a_verdict_that_changed(
     check: HealthCheck, history: list[tuple[str, str, object]]

@@ -2,7 +2,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.domain.health_check import HealthCheck
@@ -12,6 +12,7 @@ from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.domain.pool import Pool
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.operations.parsing import merge_patch, parse, to_json
+from tests.support.strategies import examples
 
 POOL = {"id": "pool-a", "type": "ipv4", "addresses": [{"address": "192.0.2.1"}]}
 SET = {"pools": [{"pool": "pool-a"}]}
@@ -180,7 +181,7 @@ FIELDS = st.sampled_from(
 BODIES = st.dictionaries(FIELDS, JSON, max_size=6) | JSON
 
 
-@settings(max_examples=150, deadline=None)
+@examples(150)
 @given(st.sampled_from([Pool, Instance, Line, HealthCheck, Override, Zone]), BODIES)
 def test_any_json_is_read_or_told_what_is_wrong(document: type, raw: Any) -> None:
     parsed = parse(document, raw)

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.domain.answer import Rule
@@ -25,6 +25,7 @@ from pdns_gtm_backend.operations.simulation import RULES
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import prepare
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
+from tests.support.strategies import examples
 
 TOR = Capabilities(has_country=True, countries=frozenset({"CN", "US"}), continents=frozenset({"AS", "NA"}))
 
@@ -142,7 +143,7 @@ def test_audit_keeps_no_secret() -> None:
     assert "hash" not in told["before"]
 
 
-@settings(max_examples=100, deadline=None)
+@examples(100)
 @given(st.sets(st.text(min_size=1, max_size=5), max_size=30), st.integers(1, 7))
 def test_pages_hold_everything_once_and_in_order(names: set[str], limit: int) -> None:
     held = {name: name for name in names}

@@ -6,10 +6,11 @@ import itertools
 import random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healthd.probes.http1 import MAX_CHUNK_LINE, MAX_FIELDS, MAX_HEAD_OCTETS, BadAnswer, Chunks, Head, HeadParser
+from tests.support.strategies import examples
 
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 FIELDS = st.lists(
@@ -124,7 +125,7 @@ def test_a_head_has_a_limit_in_fields(whole: bool) -> None:
 
 
 @given(st.binary(max_size=300), st.lists(st.integers(0, 400), max_size=8))
-@settings(max_examples=300)
+@examples(300)
 def test_no_octets_surprise_the_parser(data: bytes, places: list[int]) -> None:
     for start in (b"", b"HTTP/1.1 200 OK\r\n"):
         whole = outcome([start + data])
@@ -177,7 +178,7 @@ def test_chunks_are_put_together_however_they_are_cut(
 
 
 @given(st.binary(max_size=100), st.lists(st.integers(0, 100), max_size=5))
-@settings(max_examples=300)
+@examples(300)
 def test_no_chunks_surprise_the_parser(data: bytes, places: list[int]) -> None:
     def outcome(pieces: list[bytes]) -> tuple[bytes, bool] | None:
         chunks = Chunks()

@@ -3,11 +3,12 @@
 import struct
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from icmplib import ICMPv4Socket
 
 from healthd.probes.icmp import PAYLOAD, Message, echo_request, parse
+from tests.support.strategies import examples
 
 numbers = st.integers(0, 65535)
 packets = st.tuples(numbers, numbers)
@@ -81,7 +82,7 @@ def test_what_says_nothing_of_a_request(data: bytes) -> None:
 
 
 @given(st.binary(max_size=120), st.sampled_from([(4, True), (4, False), (6, False)]))
-@settings(max_examples=300)
+@examples(300)
 def test_no_octets_surprise_the_parser(data: bytes, how: tuple[int, bool]) -> None:
     version, with_ip_header = how
     for start in (b"", ipv4(b""), ipv4(icmp(3)), icmp(1), icmp(129)):

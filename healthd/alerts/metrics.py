@@ -1,0 +1,56 @@
+"""What /metrics says of alerts, by receiver."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+PREFIX: Final = "pdns_gtm_alert_"
+DURATIONS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class AlertMetrics:
+    """Counts deliveries. Labels are bounded: the receivers that operators have made."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._delivered = Counter(PREFIX + "delivered_total", "Events delivered", ["alert"], registry=registry)
+        self._failures = Counter(PREFIX + "failures_total", "Attempts that failed", ["alert"], registry=registry)
+        self._given_up = Counter(PREFIX + "given_up_total", "Events given up", ["alert"], registry=registry)
+        self._backlog = Gauge(
+            PREFIX + "backlog",
+            "Events of the batch under way that are still to be delivered",
+            ["alert"],
+            registry=registry,
+        )
+        self._last = Gauge(
+            PREFIX + "last_success_timestamp_seconds", "When an event was last delivered", ["alert"], registry=registry
+        )
+        self._duration = Histogram(
+            PREFIX + "duration_seconds", "How long deliveries take", ["alert"], registry=registry, buckets=DURATIONS
+        )
+
+    def backlog(self, alert: str, events: int) -> None:
+        """So many events are to be delivered."""
+        self._backlog.labels(alert).set(events)
+
+    def delivered(self, alert: str, seconds: float) -> None:
+        """One was delivered, which took so long."""
+        self._delivered.labels(alert).inc()
+        self._duration.labels(alert).observe(seconds)
+        self._last.labels(alert).set_to_current_time()
+
+    def failed(self, alert: str) -> None:
+        """An attempt failed."""
+        self._failures.labels(alert).inc()
+
+    def given_up(self, alert: str) -> None:
+        """One is not tried any more."""
+        self._given_up.labels(alert).inc()
+
+    def forget(self, alert: str) -> None:
+        """The receiver is told nothing from here any more."""
+        for metric in (self._delivered, self._failures, self._given_up, self._backlog, self._last, self._duration):
+            with suppress(KeyError):
+                metric.remove(alert)

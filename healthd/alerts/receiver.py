@@ -1,0 +1,219 @@
+"""One receiver of the leader: told of every event that is for it, in order, each until it takes it or is too old."""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from redis.exceptions import RedisError
+
+from healthd.alerts.channels import Sent, deliver
+from healthd.alerts.message import message_of
+from healthd.alerts.metrics import AlertMetrics
+from healthd.alerts.retry import delay, is_over
+from healthd.alerts.sending import Means
+from pdns_gtm_backend.domain.alert import Alert, matches
+from pdns_gtm_backend.operations.alert_matching import subject_of
+from pdns_gtm_backend.operations.history import entry_of
+from pdns_gtm_backend.operations.sealing import Sealer
+from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store.alert_deliveries import Deliveries, Delivery
+from pdns_gtm_backend.store.follower import Follower
+from pdns_gtm_backend.store.snapshot import Snapshot
+
+log = logging.getLogger(__name__)
+
+BATCH: Final = 100
+IDLE_SECONDS: Final = 5.0
+"""Without any news, the stream is read all the same after so long."""
+PACE_SECONDS: Final = 0.05
+"""At least between two reads, so that events that come together are read together."""
+TROUBLE_SECONDS: Final = 0.5
+
+Entry = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """What receivers are told with. holder: the token of the leader's lease now, "" while another leads."""
+
+    deliveries: Deliveries
+    follower: Follower
+    sealer: Sealer
+    means: Means
+    metrics: AlertMetrics
+    holder: Callable[[], str]
+    fraction: Callable[[], float] = random.random
+
+
+class NotLeading(Exception):
+    """Another leads by now: what was sent last may be sent again."""
+
+
+class Receiver:
+    """A thread for one receiver during one term of the leader. token: of the lease in that term."""
+
+    def __init__(self, desk: Desk, alert: Alert, token: str) -> None:
+        self._desk, self._alert, self._token = desk, alert, token
+        self._delivery: Delivery | None = None
+        self._condition = threading.Condition()
+        self._news = self._changed = self._stopping = False
+        self._thread = threading.Thread(target=self._run, name=f"alert {alert.id}", daemon=True)
+
+    def start(self) -> None:
+        """Begin to tell it."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Tell it nothing more once what is being sent is done with; does not wait for that."""
+        with self._condition:
+            self._stopping = True
+            self._condition.notify()
+
+    def notice(self) -> None:
+        """There may be news."""
+        with self._condition:
+            self._news = True
+            self._condition.notify()
+
+    def update(self, alert: Alert) -> None:
+        """It is configured so by now. What it did not take is sent again at once."""
+        with self._condition:
+            if alert == self._alert:
+                return
+            self._alert, self._changed = alert, True
+            self._condition.notify()
+
+    def _run(self) -> None:
+        while self._mine():
+            try:
+                self._wait(self._tell())
+            except NotLeading:
+                return
+            except RedisError as error:
+                log.debug("alert %s waits: %s", self._alert.id, error)
+                self._wait(TROUBLE_SECONDS)
+            except Exception:
+                log.exception("alert %s", self._alert.id, extra={"event": "alert.failed"})
+                self._wait(TROUBLE_SECONDS)
+
+    def _mine(self) -> bool:
+        return not self._stopping and self._desk.holder() == self._token
+
+    def _wait(self, retry: float | None) -> None:
+        """Until there is news, or after a failure until its time has come, whatever news there is."""
+        ready = (lambda: self._changed or self._stopping) if retry is not None else self._is_called
+        with self._condition:
+            self._condition.wait_for(ready, IDLE_SECONDS if retry is None else retry)
+            self._changed = False
+        if retry is None and not self._stopping:
+            time.sleep(PACE_SECONDS)
+
+    def _is_called(self) -> bool:
+        return self._news or self._changed or self._stopping
+
+    def _tell(self) -> float | None:
+        """Tell it everything up to now. Seconds to wait where it did not take one; None where it was told all."""
+        with self._condition:
+            self._news = False
+        if self._delivery is None:
+            self._delivery = self._begun()
+        while entries := self._entries():
+            wait = self._tell_all(entries)
+            if wait is not None:
+                return wait
+        self._desk.metrics.backlog(self._alert.id, 0)
+        return None
+
+    def _begun(self) -> Delivery:
+        """How far it was when the last leader stopped; a new one begins now."""
+        held = self._desk.deliveries.get(self._alert.id) or Delivery()
+        if held.position:
+            return held
+        version = self._desk.follower.serving.snapshot.version(kinds.ALERTS, self._alert.id)
+        begun = replace(held, position=self._desk.deliveries.beginning(version), attempts=0)
+        self._note(begun)
+        return begun
+
+    def _entries(self) -> Sequence[Entry]:
+        found = self._desk.deliveries.events_after(self._held.position, BATCH)
+        return [entry_of(*raw, "event") for raw in found]
+
+    @property
+    def _held(self) -> Delivery:
+        assert self._delivery is not None  # noqa: S101 - it is read before anything is told
+        return self._delivery
+
+    def _tell_all(self, entries: Sequence[Entry]) -> float | None:
+        snapshot = self._desk.follower.serving.snapshot
+        wanted = [entry for entry in entries if _is_for(self._alert, entry, snapshot)]
+        over = 0
+        for left, entry in zip(range(len(wanted), 0, -1), wanted, strict=True):
+            self._desk.metrics.backlog(self._alert.id, left)
+            if not self._mine():
+                raise NotLeading
+            if is_over(_happened(entry), self._desk.deliveries.now(), self._alert.give_up_after):
+                self._give_up(entry)
+                over += 1
+                continue
+            sent = deliver(self._alert, message_of(entry, self._alert.id), self._desk.sealer, self._desk.means)
+            if sent.error:
+                self._say_given_up(over)
+                return self._failed(sent)
+            self._took(entry, sent)
+        self._say_given_up(over)
+        last = str(entries[-1]["id"])
+        if last != self._held.position:
+            self._note(replace(self._held, position=last))
+        return None
+
+    def _took(self, entry: Entry, sent: Sent) -> None:
+        self._desk.metrics.delivered(self._alert.id, sent.duration)
+        if self._held.attempts:
+            log.info("alert %s is delivered again", self._alert.id, extra={"event": "alert.recovered"})
+        done = replace(
+            self._held,
+            position=str(entry["id"]),
+            attempts=0,
+            delivered=self._held.delivered + 1,
+            last_success=self._desk.deliveries.now(),
+        )
+        self._note(done)
+
+    def _failed(self, sent: Sent) -> float:
+        attempts = self._held.attempts + 1
+        self._desk.metrics.failed(self._alert.id)
+        if attempts == 1:
+            log.warning("alert %s: %s", self._alert.id, sent.error, extra={"event": "alert.failing"})
+        now = self._desk.deliveries.now()
+        self._note(replace(self._held, attempts=attempts, last_failure=now, failure=sent.error))
+        return delay(attempts, self._desk.fraction())
+
+    def _give_up(self, entry: Entry) -> None:
+        self._desk.metrics.given_up(self._alert.id)
+        self._note(replace(self._held, position=str(entry["id"]), attempts=0, given_up=self._held.given_up + 1))
+
+    def _say_given_up(self, count: int) -> None:
+        if count:
+            told = "alert %s: %d events are older than %d s and are given up; the last failure was: %s"
+            arguments = (self._alert.id, count, self._alert.give_up_after, self._held.failure or "none")
+            log.warning(told, *arguments, extra={"event": "alert.given-up"})
+
+    def _note(self, delivery: Delivery) -> None:
+        if not self._desk.deliveries.note(self._alert.id, delivery, self._token):
+            raise NotLeading
+        self._delivery = delivery
+
+
+def _is_for(alert: Alert, entry: Entry, snapshot: Snapshot) -> bool:
+    return matches(alert, subject_of(entry, snapshot))
+
+
+def _happened(entry: Entry) -> float:
+    """When an event was written, by Redis's clock: its id begins with that."""
+    return int(str(entry["id"]).partition("-")[0]) / 1000

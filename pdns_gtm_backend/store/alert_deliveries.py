@@ -1,0 +1,172 @@
+"""How far each alert receiver has been told, and tests of receivers that the leader is asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Final
+
+from annotated_types import Ge
+from pydantic import StringConstraints, TypeAdapter, ValidationError
+
+from pdns_gtm_backend.domain.document import document
+from pdns_gtm_backend.domain.state import Moment, Text
+from pdns_gtm_backend.store import keys, scripts
+from pdns_gtm_backend.store.connection import Client
+
+log = logging.getLogger(__name__)
+
+BLOCK_SECONDS: Final = 0.5
+"""Below the time-out of a command, which would end a longer wait with an error."""
+KEPT_SECONDS: Final = 60
+MAX_PENDING: Final = 100
+LOOKED_BACK: Final = 1000
+"""Events that are looked at to find where a new receiver begins."""
+STREAM_START: Final = "0-0"
+
+Count = Annotated[int, Ge(0)]
+Position = Annotated[str, StringConstraints(pattern=r"^(?:[0-9]{1,20}-[0-9]{1,20})?$")]
+
+
+@document
+class Delivery:
+    """How far a receiver has been told.
+
+    position: id of the last event that is done with, "" = none yet. attempts: at the next one, that failed.
+    delivered, given_up: events so far. last_success, last_failure: in seconds since the epoch by Redis's clock, with
+    what the failure was.
+    """
+
+    position: Position = ""
+    attempts: Count = 0
+    delivered: Count = 0
+    given_up: Count = 0
+    last_success: Moment | None = None
+    last_failure: Moment | None = None
+    failure: Text = ""
+
+
+@document
+class AlertTestRequest:
+    """Asks the leader to try a receiver. revision: what its snapshot must hold. until: when the asker is gone."""
+
+    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    alert: Text
+    revision: Count
+    until: Moment
+
+
+@document
+class AlertTestReply:
+    """What came of it. event: id of what was sent. status: what the receiver said. error: "" where it took it.
+
+    duration: seconds.
+    """
+
+    event: str
+    status: Text = ""
+    error: Text = ""
+    duration: float = 0.0
+
+
+_DELIVERY: Final = TypeAdapter(Delivery)
+_REQUEST: Final = TypeAdapter(AlertTestRequest)
+_REPLY: Final = TypeAdapter(AlertTestReply)
+
+RawEvent = tuple[str, Mapping[str, str]]
+
+
+class Deliveries:
+    """How far receivers have been told. Every method raises RedisError where Redis does not answer."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._note = client.register_script(scripts.NOTE_DELIVERY)
+
+    def get(self, alert: str) -> Delivery | None:
+        """How far one is; None where nothing is known."""
+        text: Any = self._client.hget(keys.ALERT_DELIVERIES, alert)
+        return None if text is None else _parsed(_DELIVERY, text, "delivery")
+
+    def known(self) -> Sequence[str]:
+        """The receivers of which anything is known."""
+        found: Any = self._client.hkeys(keys.ALERT_DELIVERIES)
+        return list(found)
+
+    def note(self, alert: str, delivery: Delivery | None, token: str) -> bool:
+        """Write how far one is; None forgets it. False where another leads than holds `token`."""
+        text = "" if delivery is None else _DELIVERY.dump_json(delivery).decode()
+        return bool(self._note(keys=[keys.LEADER, keys.ALERT_DELIVERIES], args=[token, alert, text]))
+
+    def events_after(self, position: str, count: int) -> Sequence[RawEvent]:
+        """The next events, at most `count`, with their ids."""
+        found: Any = self._client.xrange(keys.EVENTS, min=f"({position or STREAM_START}", max="+", count=count)
+        return list(found)
+
+    def beginning(self, revision: int) -> str:
+        """The id of the last event up to a revision of the store: where a receiver begins that was written then."""
+        found: Any = self._client.xrevrange(keys.EVENTS, count=LOOKED_BACK)
+        for identifier, fields in found:
+            told = fields.get("revision", "")
+            if told.isdecimal() and int(told) <= revision:
+                return str(identifier)
+        return str(found[0][0]) if len(found) == LOOKED_BACK else STREAM_START
+
+    def now(self) -> float:
+        """Seconds since the epoch by Redis's clock."""
+        seconds, microseconds = self._client.time()
+        return float(seconds) + float(microseconds) / 1e6
+
+
+class AlertTests:
+    """Asks the leader to try receivers, and answers for it. Every method raises RedisError."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def is_led(self) -> bool:
+        """Does a healthd hold the leader's lease?"""
+        return bool(self._client.exists(keys.LEADER))
+
+    def ask(self, alert: str, revision: int, timeout: float) -> AlertTestReply | None:
+        """Have the leader send a test event; None where nobody replies within `timeout` seconds."""
+        identifier = secrets.token_hex(16)
+        seconds, microseconds = self._client.time()
+        until = seconds + microseconds / 1e6 + timeout
+        request = AlertTestRequest(id=identifier, alert=alert, revision=revision, until=until)
+        _push(self._client, keys.ALERT_TESTS, _REQUEST.dump_json(request))
+        deadline = time.monotonic() + timeout
+        while (left := deadline - time.monotonic()) > 0:
+            popped: Any = self._client.blpop([keys.vantage_reply(identifier)], timeout=min(BLOCK_SECONDS, left))
+            if popped is not None:
+                return _parsed(_REPLY, popped[1], "reply")
+        return None
+
+    def take(self) -> AlertTestRequest | None:
+        """The next request; None where none comes for half a second, or none that can be read."""
+        popped: Any = self._client.blpop([keys.ALERT_TESTS], timeout=BLOCK_SECONDS)
+        return None if popped is None else _parsed(_REQUEST, popped[1], "request")
+
+    def reply(self, request: AlertTestRequest, reply: AlertTestReply) -> None:
+        """Answer a request."""
+        _push(self._client, keys.vantage_reply(request.id), _REPLY.dump_json(reply))
+
+
+def _push(client: Client, key: str, document: bytes) -> None:
+    pipe = client.pipeline(transaction=True)
+    pipe.rpush(key, document.decode())
+    pipe.ltrim(key, -MAX_PENDING, -1)
+    pipe.expire(key, KEPT_SECONDS)
+    pipe.execute()
+
+
+def _parsed(adapter: TypeAdapter[Any], text: str, what: str) -> Any | None:
+    try:
+        return adapter.validate_json(text)
+    except (ValidationError, UnicodeError, RecursionError) as error:
+        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        log.error("a %s in the store is broken: %s", what, json.dumps(said))
+        return None

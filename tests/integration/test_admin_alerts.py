@@ -1,0 +1,200 @@
+"""Alert receivers by the API: their secrets, the settings that they need, and what is told of changes."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pdns_gtm_backend.operations.alert_secrets import opened_secrets
+from pdns_gtm_backend.operations.sealing import Sealer
+from tests.support.api import Admin, emptied, policy, pool
+from tests.support.redis_server import RedisServer
+
+KEY_SECRET = "what-secrets-are-sealed-with-0123456789"
+WEBHOOK = {"id": "ops", "channel": "webhook", "webhook": {"url": "https://192.0.2.9/hook"}}
+SECRET = "k3y-that-nobody-may-read"
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path_factory.mktemp("r")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running(redis: RedisServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Admin]:
+    folder = tmp_path_factory.mktemp("a")
+    with Admin(redis.url, folder, key_secret=KEY_SECRET, alert_commands=Path("/nonexistent")) as started:
+        yield started
+
+
+@pytest.fixture
+def admin(running: Admin) -> Admin:
+    return emptied(running)
+
+
+def opened(admin: Admin, name: str = "ops") -> dict[str, str]:
+    """The secrets that are stored, in clear."""
+    alert = admin.services.follower.serving.snapshot.alerts[name]
+    return dict(opened_secrets(Sealer(KEY_SECRET), alert))
+
+
+def etag(admin: Admin, name: str = "ops") -> str:
+    return admin.request("GET", f"/alerts/{name}").headers["ETag"]
+
+
+def faults(admin: Admin, verb: str, path: str, body: Any) -> dict[str, str]:
+    answer = admin.request(verb, path, body, headers={"If-Match": "*"})
+    assert answer.status_code == 422, answer.get_data(as_text=True)
+    assert SECRET not in answer.get_data(as_text=True)
+    found: list[dict[str, str]] = answer.get_json()["errors"]
+    return {one["pointer"]: one["detail"] for one in found}
+
+
+def test_a_secret_is_kept_replaced_and_removed_and_never_shown(admin: Admin) -> None:
+    made = admin.post("/alerts", {**WEBHOOK, "secrets": {"key": SECRET}})
+    assert made["secrets"]["key"].startswith("(hidden ")
+    assert admin.get("/alerts/ops") == made == admin.get("/alerts")["items"][0]
+    assert opened(admin) == {"key": SECRET}
+    first = etag(admin)
+
+    assert admin.put("/alerts/ops", WEBHOOK) == made
+    assert admin.put("/alerts/ops", made) == made
+    assert admin.put("/alerts/ops", {**WEBHOOK, "secrets": {"key": SECRET}}) == made
+    assert etag(admin) == first
+    changed = admin.patch("/alerts/ops", {"enabled": False})
+    assert changed["secrets"] == made["secrets"] and opened(admin) == {"key": SECRET}
+
+    second = etag(admin)
+    other = admin.patch("/alerts/ops", {"secrets": {"key": "another"}})
+    assert other["secrets"] != made["secrets"] and etag(admin) != second
+    assert opened(admin) == {"key": "another"}
+    assert admin.patch("/alerts/ops", {"secrets": {"key": ""}})["secrets"] == {}
+    assert SECRET not in str(admin.get("/audit")) + str(admin.get("/events"))
+
+
+def test_a_dry_run_writes_nothing(admin: Admin) -> None:
+    told = admin.request("POST", "/alerts?dry_run=true", {**WEBHOOK, "secrets": {"key": SECRET}})
+    assert told.status_code == 200 and SECRET not in told.get_data(as_text=True)
+    admin.get("/alerts/ops", 404)
+
+
+def test_export_and_apply_keep_secrets_and_never_carry_them(admin: Admin) -> None:
+    admin.post("/alerts", {**WEBHOOK, "secrets": {"key": SECRET}})
+    exported = admin.get("/export")
+    assert SECRET not in str(exported)
+    assert admin.post("/apply", exported, 200)["changes"] == []
+    left_out = {**exported, "alerts": [WEBHOOK]}
+    assert admin.post("/apply", left_out, 200)["changes"] == []
+    assert opened(admin) == {"key": SECRET}
+
+    again = {"version": 1, "alerts": [{**WEBHOOK, "secrets": {"key": SECRET}}]}
+    assert admin.post("/apply", again, 200)["changes"] == []
+    given = {"version": 1, "alerts": [{**WEBHOOK, "secrets": {"key": "another"}}]}
+    (change,) = admin.post("/apply", given, 200)["changes"]
+    assert change["before"]["secrets"] != change["after"]["secrets"]
+    assert "another" not in str(change) and opened(admin) == {"key": "another"}
+    assert [one["action"] for one in admin.post("/apply", {"alerts": []}, 200)["changes"]] == ["delete"]
+    assert "not held here" in faults(admin, "POST", "/apply", exported)["/alerts/0/secrets/key"]
+
+
+@pytest.mark.parametrize(
+    ("body", "places"),
+    [
+        ({**WEBHOOK, "secrets": {"password": SECRET}}, ["/secrets/password"]),
+        ({**WEBHOOK, "secrets": {"key": [SECRET]}}, ["/secrets/key"]),
+        ({**WEBHOOK, "secrets": SECRET}, ["/secrets"]),
+        ({**WEBHOOK, "secrets": {"key": SECRET + "\n"}}, ["/secrets/key"]),
+        ({"id": "s", "channel": "slack"}, ["/secrets/url"]),
+        ({"id": "s", "channel": "slack", "secrets": {"url": SECRET}}, ["/secrets/url"]),
+        ({"id": "w", "channel": "webhook", "webhook": {"url": "http://127.0.0.1/"}}, ["/webhook/url"]),
+        ({"id": "w", "channel": "webhook", "webhook": {"url": "http://169.254.169.254/"}}, ["/webhook/url"]),
+        ({**WEBHOOK, "kinds": ["address.sideways"]}, ["/kinds/0"]),
+        ({**WEBHOOK, "give_up_after": 5}, ["/give_up_after"]),
+        ({"id": "c", "channel": "command", "command": {"name": "../sh"}}, ["/command/name"]),
+        ({"id": "c", "channel": "command", "command": {"name": "/bin/sh"}}, ["/command/name"]),
+    ],
+)
+def test_what_cannot_be_is_refused_with_its_place(admin: Admin, body: dict[str, Any], places: list[str]) -> None:
+    assert list(faults(admin, "POST", "/alerts", body)) == places
+
+
+def test_filters_that_name_nothing_are_warned_about(admin: Admin) -> None:
+    admin.post("/pools", pool("a", "192.0.2.1"))
+    admin.post("/instances", {"name": "shop", "policies": [policy("world", ["default"], "a")]})
+    made = admin.post("/alerts", {**WEBHOOK, "instances": ["shop", "nothing"], "pools": ["a", "b"]})
+    assert [warning["pointer"] for warning in made["warnings"]] == ["/instances/1", "/pools/1"]
+
+
+def test_without_settings_secrets_and_commands_are_refused_and_only_these(
+    redis: RedisServer, admin: Admin, tmp_path: Path
+) -> None:
+    admin.post("/alerts", {**WEBHOOK, "secrets": {"key": SECRET}})
+    with Admin(redis.url, tmp_path, "bare") as bare:
+        bare.token = admin.token
+        assert "set GTM_KEY_SECRET" in faults(bare, "PATCH", "/alerts/ops", {"secrets": {"key": "x"}})["/secrets/key"]
+        assert bare.patch("/alerts/ops", {"enabled": False})["secrets"]["key"].startswith("(hidden ")
+        assert bare.post("/alerts", {**WEBHOOK, "id": "plain"})["secrets"] == {}
+        command = {"id": "c", "channel": "command", "command": {"name": "page"}}
+        assert "GTM_ALERT_COMMANDS" in faults(bare, "POST", "/alerts", command)["/channel"]
+    assert admin.post("/alerts", command)["command"] == {"name": "page"}
+
+
+def test_a_receiver_that_was_never_told_has_a_status(admin: Admin) -> None:
+    admin.post("/alerts", {**WEBHOOK, "kinds": ["configuration.changed"]})
+    status = admin.get("/alerts/ops/status")
+    assert (status["state"], status["backlog"], status["delivered"], status["position"]) == ("waiting", 0, 0, "")
+    admin.post("/pools", pool("a", "192.0.2.1"))
+    status = admin.get("/alerts/ops/status")
+    assert (status["state"], status["backlog"]) == ("delivering", 1)
+    admin.get("/alerts/nothing/status", 404)
+    admin.post("/alerts/nothing/test", {}, 404)
+    assert "no healthd leads" in admin.post("/alerts/ops/test", {}, 409)["detail"]
+
+
+def test_roles_and_restricted_tokens(admin: Admin) -> None:
+    admin.post("/alerts", WEBHOOK)
+    viewer = admin.post("/tokens", {"name": "v", "role": "viewer"})["token"]
+    acting = admin.post("/tokens", {"name": "o", "role": "operator"})["token"]
+    team = admin.post("/tokens", {"name": "t", "role": "operator", "label": "team=a"})["token"]
+
+    def status(verb: str, path: str, token: str) -> int:
+        return admin.request(verb, path, {} if verb == "POST" else None, token=token).status_code
+
+    assert status("GET", "/alerts/ops/status", viewer) == 200
+    assert status("POST", "/alerts/ops/test", viewer) == 403
+    assert status("POST", "/alerts", acting) == 403
+    assert status("POST", "/alerts/ops/test", acting) == 409
+    assert status("GET", "/alerts/ops/status", team) == status("POST", "/alerts/ops/test", team) == 403
+
+
+def changes(admin: Admin) -> list[dict[str, Any]]:
+    return [one for one in admin.get("/events?limit=1000")["items"] if one["kind"] == "configuration.changed"]
+
+
+def test_every_change_of_configuration_is_one_event_without_contents(admin: Admin) -> None:
+    admin.post("/pools", pool("a", "192.0.2.1"))
+    made = admin.post("/instances", {"name": "shop", "policies": [policy("world", ["default"], "a")]})
+    admin.patch("/pools/a", {"strategy": "weighted"})
+    admin.patch("/pools/a", {"strategy": "weighted"})
+    admin.post("/apply", {"version": 1, "lines": [{"id": "cn", "members": ["AS-CN"]}]}, 200)
+    told = changes(admin)
+    assert [(one["action"], one["object_kind"], one["object"], one["documents"]) for one in told] == [
+        ("create", "pools", "a", 1),
+        ("create", "instances", made["id"], 1),
+        ("patch", "pools", "a", 1),
+        ("apply", "configuration", "", 1),
+    ]
+    assert {one["actor"] for one in told} == {"bootstrap"}
+    assert told[1]["instance"] == made["id"]
+    assert (told[2]["pool"], told[2]["instances"]) == ("a", [made["id"]])
+    assert "192.0.2.1" not in str(told) and "weighted" not in str(told)
+    assert [one["revision"] for one in told] == sorted(one["revision"] for one in told)
+
+
+def test_what_is_set_at_run_time_is_no_configuration(admin: Admin) -> None:
+    admin.post("/pools", pool("a", "192.0.2.1", "192.0.2.2"))
+    before = len(changes(admin))
+    admin.post("/overrides", {"selector": {"address": "192.0.2.1"}, "effect": "offline"})
+    assert len(changes(admin)) == before

@@ -1,0 +1,77 @@
+"""Names go to PowerDNS in one command, and then on to whatever keeps its answers."""
+
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from pdns_gtm_backend.dns.purge import EVERYTHING, ControlError, PowerDnsControl, Purger
+from tests.support.powerdns import wait_for
+
+
+class Control:
+    """A control socket that writes down what it is told."""
+
+    def __init__(self, path: Path) -> None:
+        self.said: list[str] = []
+        self.answer = "1\n"
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.bind(str(path))
+        self._socket.listen()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            with connection:
+                self.said.append(connection.recv(4096).decode().strip())
+                connection.sendall(self.answer.encode())
+
+    def stop(self) -> None:
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+
+
+@pytest.fixture
+def control(tmp_path: Path) -> Iterator[Control]:
+    made = Control(tmp_path / "c")
+    yield made
+    made.stop()
+
+
+def test_many_names_are_one_command(control: Control, tmp_path: Path) -> None:
+    PowerDnsControl(tmp_path / "c").purge("a.example", "b.example$")
+    PowerDnsControl(tmp_path / "c").purge()
+    assert control.said == ["purge a.example b.example$", "purge"]
+
+
+def test_nonsense_is_an_error(control: Control, tmp_path: Path) -> None:
+    control.answer = "what?"
+    with pytest.raises(ControlError, match=r"purge a\.example: 'what\?'"):
+        PowerDnsControl(tmp_path / "c").purge("a.example")
+
+
+def test_what_was_purged_is_passed_on_and_everything_where_that_fails(control: Control, tmp_path: Path) -> None:
+    passed: list[tuple[str, ...]] = []
+    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
+    purger.start()
+    try:
+        wait_for(lambda: purger.working and passed, "the first purge")
+        assert passed[0] == (EVERYTHING,)
+        purger.purge(["a.example"])
+        wait_for(lambda: ("a.example",) in passed, "passed on")
+        assert "purge a.example" in control.said
+        control.answer = "no\n"
+        wait_for(lambda: not purger.working, "the failure is noticed")
+        passed.clear()
+        wait_for(lambda: passed, "passed on although it fails")
+        assert set(passed) == {(EVERYTHING,)}
+    finally:
+        purger.stop()
