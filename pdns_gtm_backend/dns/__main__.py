@@ -12,6 +12,8 @@ from pdns_gtm_backend.dns.unix_parent import WORKER_ARGUMENT, Parent, listen
 from pdns_gtm_backend.settings import Settings
 
 WRONG_SETTING = 2
+LISTENING_ARGUMENT = "--listening"
+"""Before the descriptor of a listening socket that whoever starts this process keeps (http)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -36,7 +38,7 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     if settings.transport == "http":
         from pdns_gtm_backend.dns.server import Server
 
-        Server(settings).run()
+        Server(settings, int(arguments[1]) if arguments[:1] == [LISTENING_ARGUMENT] else None).run()
     elif arguments[:1] == [WORKER_ARGUMENT]:
         from pdns_gtm_backend.dns.backend import FIRST_SNAPSHOT_SECONDS, Backend
         from pdns_gtm_backend.dns.unix import serve
@@ -44,7 +46,7 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
         listening, control = (socket.socket(fileno=int(number)) for number in arguments[1:3])
         backend = Backend(settings)
         backend.start()
-        backend.follower.wait_until_following(FIRST_SNAPSHOT_SECONDS)
+        backend.follower.wait_until_known(FIRST_SNAPSHOT_SECONDS)
         serve(backend, listening, control, (settings.listen, settings.backend_port))
     else:
         Parent(listen(socket_path(settings))).run()

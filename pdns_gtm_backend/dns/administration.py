@@ -10,7 +10,7 @@ from pdns_gtm_backend.dns.denial import Orders
 from pdns_gtm_backend.dns.transactions import Transactions
 from pdns_gtm_backend.geo.locator import Locator
 from pdns_gtm_backend.operations.operator import Actor, Operator, Rules, Writer
-from pdns_gtm_backend.operations.sealing import Sealer, read_secret
+from pdns_gtm_backend.operations.sealing import sealer_of
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.follower import Follower
 
@@ -33,10 +33,7 @@ class Administration:
         self.transactions = Transactions()
         self.orders = Orders()
         self.refusals: deque[str] = deque(maxlen=KEPT_REFUSALS)
-        try:
-            self.sealer = Sealer(read_secret(settings.key_secret, settings.var))
-        except ValueError as error:
-            raise ValueError(f"GTM_KEY_SECRET: {error}") from None
+        self.sealer = sealer_of(settings.key_secret, settings.var)
 
     def refused(self, sentence: str) -> None:
         """Note why something was refused, for the log and for `backend-cmd remote refusals`."""

@@ -12,13 +12,16 @@ from pdns_gtm_backend.dns import zones
 from pdns_gtm_backend.dns.administration import Administration
 from pdns_gtm_backend.dns.answers import View
 from pdns_gtm_backend.dns.authority import authority
+from pdns_gtm_backend.dns.edge import Edge
+from pdns_gtm_backend.dns.edge_control import DnsdistControl
 from pdns_gtm_backend.dns.purge import PowerDnsControl, Purger
 from pdns_gtm_backend.dns.staleness import stale_names
 from pdns_gtm_backend.geo.locator import Locator
+from pdns_gtm_backend.operations.edge_conf import edge_address, edge_folder
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.serving import Serving, touched
 from pdns_gtm_backend.store.snapshot import Change
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,9 @@ class Backend:
         except ValueError as error:
             raise ValueError(f"GTM_REDIS_URL: {error}") from None
         self.locator = Locator(settings.geo_database, settings.geo_asn_database)
-        self.purger = None if settings.pdns_control is None else Purger(PowerDnsControl(settings.pdns_control))
+        self.edge = _edge(settings, self.locator) if settings.edge else None
+        then = None if self.edge is None else self.edge.purge
+        self.purger = None if settings.pdns_control is None else Purger(PowerDnsControl(settings.pdns_control), then)
         path = settings.var / "snapshot" / "backend.snapshot"
         self.follower = Follower(client, path, [self._changed], write_replicas=settings.write_replicas)
         self.administration = Administration(settings, self.follower, self.locator)
@@ -58,6 +63,8 @@ class Backend:
         """Begin to follow the store."""
         self.follower.start()
         self._geo.start()
+        if self.edge is not None:
+            self.edge.start()
         if self.purger is not None:
             self.purger.start()
 
@@ -67,6 +74,8 @@ class Backend:
         self.follower.stop()
         if self.purger is not None:
             self.purger.stop()
+        if self.edge is not None:
+            self.edge.stop()
 
     @property
     def view(self) -> View:
@@ -90,6 +99,10 @@ class Backend:
     def _changed(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         before = self._view
         self._view = self._whole(serving) if changes is None else self._patched(before, serving, changes)
+        if self.edge is not None:
+            self.edge.changed(
+                serving, None if changes is None else touched(before.serving.snapshot, serving.snapshot, changes)[1]
+            )
         if self.purger is not None:
             names, zones_changed = stale_names(before.serving, serving, changes)
             self.purger.purge(names, zones=zones_changed)
@@ -105,6 +118,15 @@ class Backend:
     def _watch_geo(self) -> None:
         while not self._stopping.wait(GEO_SECONDS):
             try:
-                self.locator.refresh()
+                if self.locator.refresh() and self.edge is not None:
+                    self.edge.moved()
             except Exception:
                 log.exception("looking at the geo databases failed", extra={"event": "geo.failed"})
+
+
+def _edge(settings: Settings, locator: Locator) -> Edge:
+    """Raises ValueError where a setting is missing or wrong."""
+    if settings.pdns_control is None:
+        raise ValueError("GTM_EDGE: needs GTM_PDNS_CONTROL, as dnsdist is purged after PowerDNS")
+    folder = edge_folder(settings)
+    return Edge(DnsdistControl(edge_address(settings), settings.dns_port, folder), folder, locator.places)

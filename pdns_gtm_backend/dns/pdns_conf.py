@@ -22,6 +22,11 @@ UNPURGED: Final = {
     "NEGQUERY_CACHE_TTL": "5",
     "ZONE_CACHE_REFRESH_INTERVAL": "10",
 }
+THREADS: Final = {
+    "http": {"DISTRIBUTOR_THREADS": "16", "RECEIVER_THREADS": "1", "REUSEPORT": "no"},
+    "unix": {"DISTRIBUTOR_THREADS": "1", "RECEIVER_THREADS": "4", "REUSEPORT": "yes"},
+}
+LOOPBACK: Final = "127.0.0.1"
 MAX_SOCKET_PATH: Final = 107
 """sun_path of Linux, without its closing NUL (unix(7))."""
 
@@ -37,11 +42,12 @@ def render(settings: Settings, directory: Path, template: Path = TEMPLATE) -> st
     if not str(socket).isprintable():
         raise ValueError(f"GTM_VAR: {str(socket)!r} holds characters that a line of pdns.conf cannot")
     values = {
-        "LISTEN": settings.listen,
-        "DNS_PORT": str(settings.dns_port),
+        "LISTEN": LOOPBACK if settings.edge else settings.listen,
+        "DNS_PORT": str(settings.pdns_port if settings.edge else settings.dns_port),
         "CONNECTION": connection_string(settings),
         "SOCKET_DIR": str(directory.absolute()),
         **(PURGED if settings.pdns_control else UNPURGED),
+        **THREADS[settings.transport],
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], template.read_text())
 

@@ -11,7 +11,7 @@ import logging
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -52,11 +52,11 @@ class PowerDnsControl:
             raise ControlError(f"control socket {self._path}: {error.strerror or error}") from None
         return b"".join(parts).decode(errors="replace").strip()
 
-    def purge(self, name: str) -> None:
-        """Drop what is cached for a name, `name$` for it and all below, EVERYTHING for all. Raises ControlError."""
-        answer = self.send(f"purge {name}".strip())
+    def purge(self, *names: str) -> None:
+        """Drop what is cached for names, `name$` for one and all below, none for everything. Raises ControlError."""
+        answer = self.send(" ".join(("purge", *names)))
         if not answer.split()[:1] or not answer.split()[0].isdecimal():
-            raise ControlError(f"purge {name}: {answer[:100]!r}")
+            raise ControlError(f"purge {' '.join(names)[:100]}: {answer[:100]!r}")
 
     def rediscover(self) -> None:
         """Read the list of zones anew. Raises ControlError."""
@@ -68,14 +68,17 @@ class PowerDnsControl:
 class Purger:
     """A thread that purges what has changed at once, and again when late answers have come in.
 
+    then: called with the names of each purge when it is done or has failed, for caches that are filled from PowerDNS's.
+
     working: did the last call work? Only then may an answer be kept by PowerDNS. It begins as False: before the first
     purge of everything nothing is known of what PowerDNS holds.
     """
 
-    def __init__(self, control: PowerDnsControl) -> None:
+    def __init__(self, control: PowerDnsControl, then: Callable[[Iterable[str]], None] | None = None) -> None:
         self.working = False
         self.failure = "not tried yet"
         self._control = control
+        self._then = then
         self._wake = threading.Condition()
         self._due: list[tuple[float, str]] = []
         self._stopping = False
@@ -111,12 +114,17 @@ class Purger:
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
+            names = tuple(batch)
             try:
                 self._carry_out(batch)
             except ControlError as error:
+                # What else was due is forgotten: everything is due again.
+                names = (EVERYTHING,)
                 self._failed(str(error))
             else:
                 self._worked()
+            if self._then is not None:
+                self._then(names)
 
     def _next(self) -> set[str] | None:
         """Wait for what is due; None = stop. A purge that failed is due again, as everything."""
@@ -136,10 +144,9 @@ class Purger:
             self._control.rediscover()
             batch.discard(REDISCOVER)
         if EVERYTHING in batch or not self.working:
-            self._control.purge(EVERYTHING)
-            return
-        for name in batch:
-            self._control.purge(name)
+            self._control.purge()
+        elif batch:
+            self._control.purge(*batch)
 
     def _worked(self) -> None:
         if not self.working:

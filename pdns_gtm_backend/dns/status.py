@@ -31,6 +31,7 @@ def readiness(backend: Backend, now: float) -> dict[str, Any]:
         "store_id": snapshot.position.store_id,
         "revision": snapshot.revision,
         "instances": len(snapshot.instances),
+        **({} if backend.edge is None else {"edge": {"working": backend.edge.working, "detail": backend.edge.failure}}),
         "broken_documents": [f"{kind} {name}: {why}" for (kind, name), why in list(snapshot.problems.items())[:100]],
         "geo": {
             "country": _database(geo.country, now),

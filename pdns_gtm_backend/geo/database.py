@@ -75,6 +75,10 @@ class Database(Protocol[Found]):
         """What the data says of the network's first address; NOWHERE or 0 where it says nothing."""
         ...
 
+    def ranges(self, version: int) -> Iterator[tuple[int, int, Found]]:
+        """First address, last address and value of everything that the data holds on a family, in order."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Stamp:

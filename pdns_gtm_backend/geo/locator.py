@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Final, Generic, TypeVar
 
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place
+from pdns_gtm_backend.domain.edge import Places, overlaid
+from pdns_gtm_backend.geo.cells import in_units
 from pdns_gtm_backend.geo.continents import interned
 from pdns_gtm_backend.geo.database import (
     NO_CAPABILITIES,
@@ -67,6 +69,22 @@ class _Databases:
         number = self.asn.find(network)
         return interned(place.continent, place.country, place.subdivision, number) if number else place
 
+    def places(self) -> Places:
+        found = {}
+        for version in (4, 6):
+            country = (
+                [(0, NOWHERE)] if self.country is None else in_units(self.country.ranges(version), version, NOWHERE)
+            )
+            if self.asn is None:
+                found[version] = country
+                continue
+            both = overlaid(country, in_units(self.asn.ranges(version), version, 0))
+            found[version] = [
+                (start, interned(p.continent, p.country, p.subdivision, number) if number else p)
+                for start, (p, number) in both
+            ]
+        return Places(found[4], found[6])
+
 
 class Locator:
     """Gives the place of a network from the databases at hand; where there are none, every network is NOWHERE.
@@ -95,6 +113,10 @@ class Locator:
     def locate(self, network: Network) -> Place:
         """The place of the network's first address. Takes no lock and reads no file."""
         return self._databases.locate(network)
+
+    def places(self) -> Places:
+        """The place of every unit of addresses that the edge counts in; takes seconds with a large database."""
+        return self._databases.places()
 
     @property
     def capabilities(self) -> Capabilities:

@@ -6,7 +6,7 @@ The format says nothing of the records inside, so a file is probed when it is lo
 import os
 import re
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from itertools import islice
@@ -95,6 +95,18 @@ class MmdbFile:
             return None
         return found if isinstance(found, dict) else None
 
+    def ranges(self, version: int) -> Iterator[tuple[int, int, Record]]:
+        """First address, last address and record of every network of a family, in order, up to one that is damaged."""
+        if version not in self._versions:
+            return
+        try:
+            for network, record in self._reader:
+                if network.version == version and isinstance(record, dict):
+                    first = int(network.network_address)
+                    yield first, first + network.num_addresses - 1, record
+        except (maxminddb.InvalidDatabaseError, ValueError):
+            self.failures += 1
+
     def sample(self) -> list[Record]:
         """Some records: the first of the file, and those of an address in each IPv4 /8.
 
@@ -138,6 +150,7 @@ class MmdbDatabase(Generic[Found]):
         self, file: MmdbFile, kind: str, capabilities: Capabilities, read: Callable[[Record], Found], nothing: Found
     ) -> None:
         self._file = file
+        self._read = read
         self._find4 = _remembering(file, 4, read, nothing)
         self._find6 = _remembering(file, 6, read, nothing)
         self.kind = f"{kind} ({file.type})"
@@ -152,6 +165,10 @@ class MmdbDatabase(Generic[Found]):
     def find(self, network: Network) -> Found:
         """What the database says of the network's first address; NOWHERE or 0 where it says nothing."""
         return self._find4(network.bits) if network.version == 4 else self._find6(network.bits)
+
+    def ranges(self, version: int) -> Iterator[tuple[int, int, Found]]:
+        """First address, last address and value of every network of a family, in order."""
+        return ((first, last, self._read(record)) for first, last, record in self._file.ranges(version))
 
 
 def _remembering(

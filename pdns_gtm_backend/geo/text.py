@@ -52,6 +52,10 @@ class Ranges4:
             return NOWHERE
         return self.places[self.codes[index]]
 
+    def ranges(self) -> Iterator[tuple[int, int, Place]]:
+        """Every range in order."""
+        return zip(self.firsts, self.lasts, map(self.places.__getitem__, self.codes), strict=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Ranges6:
@@ -79,6 +83,12 @@ class Ranges6:
             return NOWHERE
         return self.places[self.codes[index]]
 
+    def ranges(self) -> Iterator[tuple[int, int, Place]]:
+        """Every range in order."""
+        firsts = ((high << 64) | low for high, low in zip(self.firsts_high, self.firsts_low, strict=True))
+        lasts = ((high << 64) | low for high, low in zip(self.lasts_high, self.lasts_low, strict=True))
+        return zip(firsts, lasts, map(self.places.__getitem__, self.codes), strict=True)
+
 
 @dataclass(frozen=True, slots=True)
 class TextDatabase:
@@ -94,6 +104,10 @@ class TextDatabase:
     def find(self, network: Network) -> Place:
         """The place of the network's first address."""
         return self.ipv4.find(network.bits) if network.version == 4 else self.ipv6.find(network.bits)
+
+    def ranges(self, version: int) -> Iterator[tuple[int, int, Place]]:
+        """First address, last address and place of every range of a family, in order."""
+        return self.ipv4.ranges() if version == 4 else self.ipv6.ranges()
 
 
 def sibling(path: Path) -> Path:

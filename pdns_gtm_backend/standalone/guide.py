@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from pdns_gtm_backend.dns.pdns_conf import LOOPBACK
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.standalone import demo
 from pdns_gtm_backend.standalone.layout import Layout
@@ -20,7 +21,11 @@ def guide(settings: Settings, layout: Layout, marker: demo.Marker | None, here: 
 
 def _places(settings: Settings, layout: Layout, here: Path) -> Iterator[str]:
     host = reachable(settings.listen)
-    yield f"  DNS        {host} port {settings.dns_port} (PowerDNS, {shown(layout.pdns / 'pdns.conf', here)})"
+    if settings.edge:
+        yield f"  DNS        {host} port {settings.dns_port} (dnsdist, {shown(layout.edge / 'dnsdist.conf', here)})"
+        yield f"  PowerDNS   {LOOPBACK} port {settings.pdns_port} ({shown(layout.pdns / 'pdns.conf', here)})"
+    else:
+        yield f"  DNS        {host} port {settings.dns_port} (PowerDNS, {shown(layout.pdns / 'pdns.conf', here)})"
     yield f"  admin API  {api_url(settings)}, token in {shown(layout.admin_token, here)}"
     yield f"  backend    http://{host}:{settings.backend_port}/readyz"
     yield f"  healthd    http://{host}:{settings.healthd_port}/readyz"

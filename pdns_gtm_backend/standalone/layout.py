@@ -8,6 +8,7 @@ from pathlib import Path
 
 from pdns_gtm_backend.dns.pdns_conf import CONTROL_SOCKET
 from pdns_gtm_backend.operations import sealing
+from pdns_gtm_backend.operations.edge_conf import FOLDER
 
 
 class Unusable(Exception):
@@ -49,6 +50,11 @@ class Layout:
     def pdns_control(self) -> Path:
         """PowerDNS's control socket."""
         return self.pdns / CONTROL_SOCKET
+
+    @property
+    def edge(self) -> Path:
+        """What dnsdist and the backend share: its configuration, the regions, their secret."""
+        return self.var / FOLDER
 
     @property
     def admin_token(self) -> Path:

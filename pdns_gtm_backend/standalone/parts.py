@@ -7,9 +7,10 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
-from pdns_gtm_backend.dns.pdns_conf import render
+from pdns_gtm_backend.dns.__main__ import LISTENING_ARGUMENT
+from pdns_gtm_backend.dns.pdns_conf import LOOPBACK, render
 from pdns_gtm_backend.settings import Settings
-from pdns_gtm_backend.standalone import demo
+from pdns_gtm_backend.standalone import demo, dnsdist
 from pdns_gtm_backend.standalone.layout import Layout, Unusable, redis_configuration, write_private
 from pdns_gtm_backend.standalone.plan import Part
 from pdns_gtm_backend.standalone.ready import dns_ready, http_ready, redis_ready
@@ -64,6 +65,8 @@ def build(settings: Settings, layout: Layout, marker: demo.Marker | None, path: 
     setting cannot be written into them.
     """
     parts = [*_redis(settings, layout, path), *_own(settings), _pdns(settings, layout, path)]
+    if settings.edge:
+        parts.append(dnsdist.part(settings, layout, program("dnsdist", path)))
     if marker is not None:
         parts += _demo(settings, layout, marker)
     return {part.name: part for part in parts}
@@ -94,7 +97,12 @@ def _own(settings: Settings) -> Iterator[Part]:
         "healthd": ("healthd", settings.healthd_port),
     }
     for name, (module, port) in modules.items():
-        yield Part(name, _python(module), after=after, ready=partial(http_ready, reachable(settings.listen), port))
+        ready = partial(http_ready, reachable(settings.listen), port)
+        if name == "backend" and settings.transport == "http":
+            command = _python(module, LISTENING_ARGUMENT)
+            yield Part(name, command, after=after, ready=ready, listens=(settings.listen, port))
+        else:
+            yield Part(name, _python(module), after=after, ready=ready)
 
 
 def _pdns(settings: Settings, layout: Layout, path: str) -> Part:
@@ -103,12 +111,13 @@ def _pdns(settings: Settings, layout: Layout, path: str) -> Part:
     except ValueError as error:
         raise Unusable(str(error)) from None
     write_private(layout.pdns / "pdns.conf", configuration)
+    place = (LOOPBACK, settings.pdns_port) if settings.edge else (reachable(settings.listen), settings.dns_port)
     # The access zone is made by admin, and PowerDNS reads the list of zones when it starts.
     return Part(
         "pdns",
         (program("pdns_server", path), f"--config-dir={layout.pdns}", "--daemon=no", "--guardian=no"),
         after=("backend", "admin"),
-        ready=partial(dns_ready, reachable(settings.listen), settings.dns_port, settings.access_zone),
+        ready=partial(dns_ready, *place, settings.access_zone),
     )
 
 

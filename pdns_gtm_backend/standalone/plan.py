@@ -22,6 +22,7 @@ class Part:
     restart: is it started again when it dies?
     ready: does it do its work now? Must answer within half a second and not raise.
     grace: seconds between SIGTERM and SIGKILL.
+    listens: address and port of a socket that is kept while it restarts; its descriptor ends the command.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Part:
     restart: bool = True
     ready: Callable[[], bool] = lambda: True
     grace: float = KILL_PATIENCE_SECONDS
+    listens: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ def require_free(settings: Settings) -> None:
 def _port_settings(settings: Settings) -> dict[str, int]:
     return {
         "GTM_DNS_PORT": settings.dns_port,
+        **({"GTM_PDNS_PORT": settings.pdns_port} if settings.edge else {}),
         "GTM_BACKEND_PORT": settings.backend_port,
         "GTM_ADMIN_PORT": settings.admin_port,
         "GTM_HEALTHD_PORT": settings.healthd_port,
@@ -52,7 +53,7 @@ def _clashes(settings: Settings) -> Iterator[str]:
 
 def _taken(settings: Settings) -> Iterator[str]:
     for name, port in _port_settings(settings).items():
-        for kind in (TCP, UDP) if name == "GTM_DNS_PORT" else (TCP,):
+        for kind in (TCP, UDP) if name in ("GTM_DNS_PORT", "GTM_PDNS_PORT") else (TCP,):
             place = f"{settings.listen} port {port} ({'TCP' if kind == TCP else 'UDP'})"
             try:
                 if not is_free(settings.listen, port, kind):

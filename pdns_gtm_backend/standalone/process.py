@@ -17,8 +17,12 @@ SWEEP_SECONDS: Final = 5.0
 _prctl = ctypes.CDLL(None, use_errno=True).prctl
 
 
-def spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def spawn(
+    command: Sequence[str], environment: Mapping[str, str], descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """Start `command` in a session of its own, with its output in one pipe. Raises OSError where it cannot be run.
+
+    descriptors: of ours that it gets too.
 
     The kernel sends it SIGTERM when this process ends, however that happens (prctl(2), PR_SET_PDEATHSIG). Call it from
     the main thread: the signal follows the thread that started the child.
@@ -38,6 +42,7 @@ def spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.
         stderr=subprocess.STDOUT,
         start_new_session=True,
         preexec_fn=end_with_parent,
+        pass_fds=descriptors,
     )
 
 

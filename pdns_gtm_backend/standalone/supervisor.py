@@ -21,6 +21,9 @@ HURRY_SECONDS: Final = 1.0
 """A second Ctrl-C counts from here on: `timeout` and make both pass on one signal."""
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READ_BYTES: Final = 65_536
+BACKLOG: Final = 1024
+HOPELESS: Final = 3
+"""A part that dies at once so often in a row does not come back soon: who asks is refused, and waits no longer."""
 SELF: Final = "run"
 
 
@@ -44,6 +47,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._lines: dict[str, Lines] = {}
+        self._sockets: dict[str, socket.socket] = {}
         self._logs: dict[str, LogFile] = {}
         self._stopping: float | None = None
         self._hurry = False
@@ -65,6 +69,8 @@ class Supervisor:
                     self._layout.pid_file(name).unlink(missing_ok=True)
                 for log in self._logs.values():
                     log.close()
+                for kept in self._sockets.values():
+                    kept.close()
                 self._selector.close()
 
     def say(self, text: str) -> None:
@@ -88,7 +94,9 @@ class Supervisor:
     def _start(self, name: str) -> None:
         part = self.parts[name]
         try:
-            running = process.spawn(part.command, {**self._environment, **part.environment})
+            kept = [] if part.listens is None else [self._kept(name, *part.listens)]
+            command = [*part.command, *map(str, kept)]
+            running = process.spawn(command, {**self._environment, **part.environment}, kept)
         except OSError as error:
             self.states[name] = plan.failed_to_start(self.states[name], time.monotonic())
             self.say(f"{name} cannot be started: {error}; {self._next_start(name)}")
@@ -99,6 +107,13 @@ class Supervisor:
         self._selector.register(running.stdout, selectors.EVENT_READ, lambda _: self._take_output(name))
         self.states[name] = plan.started(self.states[name], running.pid, time.monotonic())
         self._write_pid(name, running.pid)
+
+    def _kept(self, name: str, host: str, port: int) -> int:
+        """The descriptor of the socket that a part listens on, made once. Raises OSError."""
+        if name not in self._sockets:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            self._sockets[name] = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        return self._sockets[name].fileno()
 
     def _check(self, name: str) -> None:
         state, part = self.states[name], self.parts[name]
@@ -134,6 +149,8 @@ class Supervisor:
             self._forget(name)
             before = self.states[name]
             self.states[name] = plan.exited(self.parts[name], before, time.monotonic())
+            if self.states[name].failures >= HOPELESS and name in self._sockets:
+                self._sockets.pop(name).close()
             if self._stopping is None:
                 self._report_exit(name, status, time.monotonic() - before.started)
 

@@ -15,12 +15,14 @@ import dns.exception
 import pytest
 import requests
 
+from pdns_gtm_backend.dns.pdns_conf import connection_string
 from pdns_gtm_backend.domain.zone import Zone
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store import keys
 from tests.support.dns_system import DnsSystem, running_system, system_settings
 from tests.support.documents import instance, policy, pool
-from tests.support.powerdns import BackendProcess, environment, wait_for
+from tests.support.powerdns import BackendProcess, PowerDns, environment, wait_for
+from tests.support.redis_server import RedisServer
 
 NAME = "gtm00000001.gtm.example"
 DOCUMENTS = (
@@ -161,6 +163,31 @@ def test_a_reload_loses_no_answer(own: DnsSystem) -> None:
     assert set(load.outcomes) == {"NOERROR 192.0.2.1"}
     assert load.outcomes.total() > 50
     assert load.slowest < 10, "queries waited for the new worker"
+
+
+def test_a_restart_refuses_nobody_where_the_socket_is_kept(tmp_path_factory: pytest.TempPathFactory) -> None:
+    folder = tmp_path_factory.mktemp("k")
+    with RedisServer(folder / "r") as redis:
+        settings = system_settings(folder, redis.url, geo=False)
+        patient = {"remote-connection-string": connection_string(settings).replace("timeout=2000", "timeout=20000")}
+        with (
+            BackendProcess(settings, keep=True) as backend,
+            PowerDns(settings, folder / "p", patient) as powerdns,
+        ):
+            system = DnsSystem(redis, backend, powerdns)
+            system.write(*DOCUMENTS)
+            first = backend.pid
+            with Load(system) as load:
+                backend.stop()
+                backend.start()
+                backend.wait_for_revision(backend_revision(redis))
+            assert backend.pid != first
+    assert set(load.outcomes) == {"NOERROR 192.0.2.1"}
+    assert load.outcomes.total() > 50
+
+
+def backend_revision(redis: RedisServer) -> int:
+    return int(str(redis.connect().get(keys.REVISION)))
 
 
 def reload(backend: BackendProcess) -> None:

@@ -22,6 +22,7 @@ from typing import Any
 import dns.exception
 import requests
 
+from pdns_gtm_backend.dns.__main__ import LISTENING_ARGUMENT
 from pdns_gtm_backend.dns.pdns_conf import backend_url, render, socket_path
 from pdns_gtm_backend.settings import Settings
 from tests.support.dns_client import DnsClient
@@ -50,14 +51,18 @@ def environment(settings: Settings) -> Mapping[str, str]:
 class _Process:
     """A child process, its output in a file; ended by its id."""
 
-    def __init__(self, command: list[str], log: Path, variables: Mapping[str, str]) -> None:
-        self._command, self.log, self._variables = command, log, variables
+    def __init__(
+        self, command: list[str], log: Path, variables: Mapping[str, str], descriptors: tuple[int, ...] = ()
+    ) -> None:
+        self._command, self.log, self._variables, self._descriptors = command, log, variables, descriptors
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as output:
-            self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=dict(self._variables))
+            self._process = subprocess.Popen(
+                self._command, stdout=output, stderr=output, env=dict(self._variables), pass_fds=self._descriptors
+            )
 
     @property
     def pid(self) -> int:
@@ -96,13 +101,21 @@ class _Process:
 
 
 class BackendProcess(_Process):
-    """`python -m pdns_gtm_backend.dns` with these settings."""
+    """`python -m pdns_gtm_backend.dns` with these settings.
 
-    def __init__(self, settings: Settings) -> None:
+    keep: its listening socket is kept while it restarts, as `make run` and systemd keep it (http).
+    """
+
+    def __init__(self, settings: Settings, *, keep: bool = False) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{settings.backend_port}"
+        self._kept = socket.create_server(("127.0.0.1", settings.backend_port), backlog=1024) if keep else None
         command = [sys.executable, "-m", "pdns_gtm_backend.dns"]
-        super().__init__(command, settings.var / "log" / "backend.log", environment(settings))
+        descriptors: tuple[int, ...] = ()
+        if self._kept is not None:
+            descriptors = (self._kept.fileno(),)
+            command += [LISTENING_ARGUMENT, str(self._kept.fileno())]
+        super().__init__(command, settings.var / "log" / "backend.log", environment(settings), descriptors)
 
     def __enter__(self) -> "BackendProcess":
         self.start()
@@ -113,6 +126,8 @@ class BackendProcess(_Process):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+        if self._kept is not None:
+            self._kept.close()
 
     def get(self, path: str) -> requests.Response | None:
         """The reply to GET, None where nothing answers."""
