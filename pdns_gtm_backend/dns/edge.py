@@ -27,6 +27,7 @@ from pdns_gtm_backend.domain.edge import (
     plan_regions,
     terms_of,
 )
+from pdns_gtm_backend.fairness import answers_first
 from pdns_gtm_backend.operations.edge_conf import REGIONS
 from pdns_gtm_backend.store.serving import Serving
 
@@ -216,7 +217,8 @@ class Edge:
             if self._stopping:
                 return
             try:
-                self._find_regions()
+                with answers_first():
+                    self._find_regions()
             except Exception:
                 log.exception("regions could not be found", extra={"event": "edge.plan_failed"})
 

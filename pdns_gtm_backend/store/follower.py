@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any, Final, Literal
 from redis.exceptions import RedisError
 
 from pdns_gtm_backend.domain.violation import shown
+from pdns_gtm_backend.fairness import answers_first
 from pdns_gtm_backend.store import disk, keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.repository import (
@@ -35,7 +35,6 @@ from pdns_gtm_backend.store.vantages import stream_entries
 log = logging.getLogger(__name__)
 
 BLOCK_MILLISECONDS: Final = 300
-LOADING_SWITCH_SECONDS: Final = 0.0001
 RETRY_SECONDS: Final = 0.2
 VERIFY_SECONDS: Final = 1.0
 """How often the store is asked whether it still is the one that is followed, however much its feed brings."""
@@ -262,16 +261,13 @@ class Follower:
 def _long_lived() -> Iterator[None]:
     """Keeps the cyclic garbage collector from what is built inside, now and later: a whole snapshot holds a million
     objects and no cycles, and each pass over them would stop every thread for most of a second.
-
-    Meanwhile the threads that answer queries wait a moment for the interpreter's lock, not its usual 5 ms each time.
     """
-    collecting, interval = gc.isenabled(), sys.getswitchinterval()
+    collecting = gc.isenabled()
     gc.disable()
-    sys.setswitchinterval(LOADING_SWITCH_SECONDS)
     try:
-        yield
+        with answers_first():
+            yield
     finally:
-        sys.setswitchinterval(interval)
         gc.freeze()
         if collecting:
             gc.enable()
