@@ -163,8 +163,25 @@ class Follower:
             self._reload(reason)
         else:
             self._cursor = f"{held.revision}-0"
+            self._catch_up(found.revision)
         self._say("following", "")
         return True
+
+    def _catch_up(self, revision: int) -> None:
+        """Apply what was written up to `revision`: a snapshot from disk must not be taken for the present."""
+        try:
+            while self.serving.snapshot.revision < revision and not self._stopping.is_set():
+                missed = self._read(None)
+                if not missed:
+                    raise _Gap(f"the feed has nothing after {self._cursor}, the store is at {revision}")
+                self._apply(missed)
+        except _Gap as gap:
+            self._mend(gap)
+
+    def _mend(self, gap: _Gap) -> None:
+        """Load everything, as the feed does not hold what is missing."""
+        self._stopping.wait(max(0.0, self._gap_allowed_at - time.monotonic()))
+        self._reload(str(gap))
 
     def _accepted(self, found: str) -> bool:
         """Has an operator said that the store `found` takes the place of the one that is followed?"""
@@ -202,8 +219,7 @@ class Follower:
                 if found:
                     self._apply(found)
             except _Gap as gap:
-                self._stopping.wait(max(0.0, self._gap_allowed_at - time.monotonic()))
-                self._reload(str(gap))
+                self._mend(gap)
 
     def _read(self, block: int | None) -> Entries:
         reply: Any = self.repository.client.xread({keys.CHANGES: self._cursor}, count=BATCH, block=block)

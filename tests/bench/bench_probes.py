@@ -214,7 +214,7 @@ def scheduled(
         after = verdicts[target.key] = advance(verdicts.get(target.key, Verdict()), result, target.check, time.time())
         return next_interval(after, target.check)
 
-    scheduler = Scheduler(probes.threads, probes.engines, on_result)
+    scheduler = Scheduler(probes.engines, on_result)
     begun = scheduler._plan.begun
 
     def noting(job: Job, started: float) -> bool:

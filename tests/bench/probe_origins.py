@@ -35,9 +35,21 @@ class Ports:
 
 
 @contextmanager
-def origins(chain: Path, key: Path) -> Iterator[Ports]:
-    """The ports of a process of origins. chain, key: PEM files of the HTTPS one."""
-    command = [sys.executable, "-m", "tests.bench.probe_origins", str(chain), str(key)]
+def origins(chain: Path, key: Path, niceness: int = 0) -> Iterator[Ports]:
+    """The ports of a process of origins. chain, key: PEM files of the HTTPS one. niceness: in the ordinary class."""
+    command = [
+        "chrt",
+        "--other",
+        "0",
+        "nice",
+        "-n",
+        str(niceness),
+        sys.executable,
+        "-m",
+        "tests.bench.probe_origins",
+        str(chain),
+        str(key),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdin is not None
         assert process.stdout is not None

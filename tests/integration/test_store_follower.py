@@ -205,11 +205,26 @@ def test_a_restart_goes_on_from_the_disk_without_a_reload(
     with following(client, path) as followed:
         assert followed.wait_for(configured(repository, store, pool(), instance()), SECONDS)
     heard: Heard = []
-    configured(repository, store, pool("b"))
+    missed = [pool(f"b{number}") for number in range(3)]
+    for document in missed:
+        configured(repository, store, document)
     with following(client, path, heard) as followed:
-        settled(followed, repository)
+        assert followed.serving.snapshot.position == repository.position(), "what follows is the present"
         assert followed.status.reloads == 0
-    assert [changes for _, changes in heard] == [[put(pool("b"))]]
+    assert [change for _, changes in heard for change in changes or ()] == [put(document) for document in missed]
+
+
+def test_a_restart_after_more_than_the_feed_holds_is_up_to_date_when_it_follows(
+    client: Client, repository: Repository, store: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "snapshot"
+    with following(client, path) as followed:
+        assert followed.wait_for(configured(repository, store, pool(), instance()), SECONDS)
+    configured(repository, store, pool("b"))
+    client.delete(keys.CHANGES)
+    with following(client, path) as followed:
+        assert followed.serving.snapshot.position == repository.position()
+        assert followed.status.reloads == 1
 
 
 def test_the_disk_serves_before_redis_is_there(

@@ -90,12 +90,16 @@ def running_system(
     decided: Mapping[str, Any] | None = None,
     overrides: Mapping[str, str] | None = None,
     programs: Programs | None = None,
+    keep: bool = False,
 ) -> Iterator[DnsSystem]:
-    """A system from an empty store. decided: settings of ours; overrides: of PowerDNS; programs: PowerDNS's own."""
+    """A system from an empty store. decided: settings of ours; overrides: of PowerDNS; programs: PowerDNS's own.
+
+    keep: as of BackendProcess.
+    """
     with RedisServer(folder / "r") as redis:
         settings = system_settings(folder, redis.url, geo=geo).model_copy(update=dict(decided or {}))
         with (
-            BackendProcess(settings) as backend,
+            BackendProcess(settings, keep=keep) as backend,
             PowerDns(settings, folder / "p", overrides, programs) as powerdns,
         ):
             yield DnsSystem(redis, backend, powerdns)
