@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -30,6 +32,10 @@ RELOAD_SECONDS: Final = 60.0
 """Between two readings of all reports, in case Redis has lost some of the feed."""
 EXPIRY_MARGIN: Final = 0.05
 """Redis's clock is known to about this; a report is looked at again when it surely is expired."""
+AWAY_SECONDS: Final = 2.0
+"""Without a look at the store for so long, nobody could report: what was reported does not expire meanwhile."""
+KEPT_ABSENCES: Final = 16
+"""Of the store, the last ones: it may come and go before anything is renewed."""
 SUBJECT_KINDS: Final = frozenset({kinds.POOLS, kinds.HEALTH_CHECKS})
 
 
@@ -49,7 +55,8 @@ class ReportFollower:
     """A thread that keeps the reports of this store in memory while there are `external` checks.
 
     hasten: has targets looked at again, by key. clock: Redis's, in seconds since the epoch. What is reported of
-    something that the configuration has no more is removed, from the store too.
+    something that the configuration has no more is removed, from the store too. Time in which the store is away
+    does not count: nobody can report then.
     """
 
     def __init__(
@@ -69,6 +76,8 @@ class ReportFollower:
         self._expiring: list[tuple[float, Subject]] = []
         self._position = FEED_START
         self._load_at = 0.0
+        self._seen = math.inf
+        self._absences: tuple[tuple[float, float], ...] = ()
         self._configured = threading.Event()
         self._configured.set()
         self._stopping = threading.Event()
@@ -88,7 +97,23 @@ class ReportFollower:
 
     def last(self, target: Target) -> Report | None:
         """The last report on a target; None where nothing was reported yet."""
-        return self._reports.get((target.check.id, target.address))
+        report = self._reports.get((target.check.id, target.address))
+        return None if report is None else self._held(report)
+
+    def _held(self, report: Report) -> Report:
+        """A report with the time added in which nobody could renew it, as the store was away."""
+        now, seen = self._clock(), self._seen
+        for gone, back in (*self._absences, (seen, now)):
+            if back - gone > AWAY_SECONDS and report.at < back and not report.expired(gone):
+                report = replace(report, ttl=report.ttl + math.ceil(back - max(gone, report.at)))
+        return report
+
+    def _see(self, began: float) -> None:
+        """The store answered what was asked then. After a while without, what was lost is made up for."""
+        if began - self._seen > AWAY_SECONDS:
+            self._absences = (*self._absences, (self._seen, began))[-KEPT_ABSENCES:]
+            self._load_at = 0.0
+        self._seen = began
 
     def _notice(self, _serving: Serving, changes: Sequence[Change] | None) -> None:
         if changes is None:
@@ -99,9 +124,11 @@ class ReportFollower:
     def _run(self) -> None:
         while not self._stopping.is_set():
             try:
-                self._look_at_expired()
                 if self._follower.status.state == "following":
+                    began = self._clock()
                     self._turn()
+                    self._see(began)
+                    self._look_at_expired()
                     continue
             except RedisError as error:
                 log.debug("no reports: %s", error)
@@ -132,7 +159,8 @@ class ReportFollower:
         self._load_at = time.monotonic() + RELOAD_SECONDS
         before = self._reports
         self._position, self._reports = self._store.look()
-        self._expiring = [(report.at + report.ttl, subject) for subject, report in self._reports.items() if report]
+        held = ((self._held(report), subject) for subject, report in self._reports.items() if report)
+        self._expiring = [(report.at + report.ttl, subject) for report, subject in held]
         heapq.heapify(self._expiring)
         self._hasten_all(subject for subject, report in self._reports.items() if before.get(subject) != report)
 
@@ -156,7 +184,8 @@ class ReportFollower:
         now, over = self._clock() - EXPIRY_MARGIN, []
         while self._expiring and self._expiring[0][0] <= now:
             over.append(heapq.heappop(self._expiring)[1])
-        self._hasten_all(s for s in over if (report := self._reports.get(s)) is not None and report.expired(now))
+        held = ((s, self._held(report)) for s in over if (report := self._reports.get(s)) is not None)
+        self._hasten_all(subject for subject, report in held if report.expired(now))
 
     def _hasten_all(self, found: Iterable[Subject]) -> None:
         keys = [key for subject in found for key in self._subjects.get(subject, ())]

@@ -11,7 +11,7 @@ from typing import Final
 
 from healthd.decisions import Evidence, Outcome, Question, carried_over, expired_overrides, resolve
 from healthd.events import Event
-from healthd.watch import Watch, watch
+from healthd.watch import recalled, watch
 from pdns_gtm_backend.domain.event import summary
 from pdns_gtm_backend.domain.quorum import is_reporting, suspensions
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
@@ -65,8 +65,8 @@ class Term:
         self._board: dict[str, dict[str, VantageVerdict]] = {
             name: office.vantages.verdicts(name) for name in self._heartbeats
         }
-        self._suspended = office.vantages.suspensions()
-        self._watch = Watch(self._suspended, told=frozenset(self._suspended))
+        self._watch = recalled(office.vantages.told())
+        self._suspended: Mapping[str, str] = self._watch.suspended
         self._noted = self._waiting = office.vantages.waiting()
         if not office.vantages.reaches_back_to(self._position):
             log.warning("verdicts were lost before they were decided: all are decided anew")
@@ -179,9 +179,10 @@ class Term:
         """
         before = self._watch
         self._watch, events = watch(before, self._serving.snapshot, self._heartbeats, self._suspended, now)
+        told = self._watch.record()
         if events:
-            self._write([], events)
-        if self._watch.suspended != before.suspended:
+            self._write([], events, told.left())
+        if told != before.record():
             self._note(())
 
     def _causes(self, news: Sequence[News]) -> frozenset[Cause]:
@@ -239,9 +240,9 @@ class Term:
         }
         return Evidence(verdicts, with_suspensions(self._heartbeats, self._suspended), now)
 
-    def _write(self, changes: Sequence[Change], events: Sequence[Event]) -> None:
+    def _write(self, changes: Sequence[Change], events: Sequence[Event], left: Mapping[str, str] | None = None) -> None:
         store_id = self._serving.snapshot.position.store_id
-        commit = Commit(changes, events, lease=self._office.token)
+        commit = Commit(changes, events, lease=self._office.token, left=left or {})
         self._written = self._office.repository.commit(commit, store_id)
         if self._written == self._head + 1:
             self._head = self._written
@@ -261,6 +262,7 @@ class Term:
             done=self._noted - self._waiting,
             suspensions=self._watch.suspended,
             leadership=Leadership(self._office.name, self.told_revision, history),
+            told=self._watch.record(),
         )
         if not noted:
             raise Conflict("lease", "another healthd leads")

@@ -10,7 +10,7 @@ from healthd.events import Event
 from pdns_gtm_backend.domain.quorum import HEARTBEAT_LIMIT, is_fresh, stale_reason
 from pdns_gtm_backend.domain.state import Heartbeat
 from pdns_gtm_backend.store.snapshot import Snapshot
-from pdns_gtm_backend.store.vantages import with_suspensions
+from pdns_gtm_backend.store.vantages import VantagesTold, with_suspensions
 
 LOST_SECONDS: Final = 6.0
 """Without a heartbeat for so long, a vantage is said to be lost. It stops to count earlier, which harms nothing."""
@@ -23,15 +23,33 @@ class Watch:
     """What is known of the vantages.
 
     suspended: those that the leader has suspended for long enough to say so, with the reasons. doubted: since when
-    each one that it has suspended is. told: all that are said to be suspended, also by themselves. silent, stale: None
-    until it was looked at once; by vantage, and by check with the reason.
+    each one that it has suspended is. told: all that are said to be suspended, also by themselves. silent: those that
+    are said to be lost. stale: the checks that are said to be stale. since: when this leader looked first, None = it
+    has not yet.
     """
 
     suspended: Mapping[str, str] = field(default_factory=dict)
     doubted: Mapping[str, float] = field(default_factory=dict)
     told: frozenset[str] = frozenset()
-    silent: frozenset[str] | None = None
-    stale: Mapping[str, str] | None = None
+    silent: frozenset[str] = frozenset()
+    stale: frozenset[str] = frozenset()
+    since: float | None = None
+
+    def record(self) -> VantagesTold:
+        """What the next leader must know, so that nothing is told twice or never."""
+        return VantagesTold(
+            suspended=self.suspended,
+            distrusted=tuple(sorted(self.told)),
+            silent=tuple(sorted(self.silent)),
+            stale=tuple(sorted(self.stale)),
+        )
+
+
+def recalled(told: VantagesTold) -> Watch:
+    """What a leader knows before it looks: what the last one told."""
+    return Watch(
+        told.suspended, told=frozenset(told.distrusted), silent=frozenset(told.silent), stale=frozenset(told.stale)
+    )
 
 
 def watch(
@@ -39,8 +57,12 @@ def watch(
 ) -> tuple[Watch, list[Event]]:
     """Look again: what is known after it, and what is to be told.
 
-    suspended: those that the leader suspends now. now: seconds since the epoch by Redis's clock.
+    Nothing is lost or stale before this leader has looked for as long as a vantage may be silent: while there was no
+    leader or no Redis, no heartbeat could come. suspended: those that the leader suspends now. now: seconds since the
+    epoch by Redis's clock.
     """
+    since = now if before.since is None else before.since
+    steady = now - since >= LOST_SECONDS
     doubted = {name: before.doubted.get(name, now) for name in suspended}
     said = {
         name: reason
@@ -49,13 +71,17 @@ def watch(
     }
     beats = with_suspensions(heartbeats, said)
     lenient = now - (LOST_SECONDS - HEARTBEAT_LIMIT)
-    silent = frozenset(name for name, beat in beats.items() if not is_fresh(beat, lenient))
+    silent = frozenset(
+        name for name, beat in beats.items() if not is_fresh(beat, lenient) and (steady or name in before.silent)
+    )
     told = frozenset(name for name, beat in beats.items() if beat.suspended and name not in silent)
-    after = Watch(said, doubted, told, silent, stale_checks(snapshot, beats, lenient))
+    reasons = stale_checks(snapshot, beats, lenient)
+    stale = frozenset(name for name in reasons if steady or name in before.stale)
+    after = Watch(said, doubted, told, silent, stale, since)
     return after, [
         *_silence_events(before, after, heartbeats),
         *_suspension_events(before, after, beats),
-        *_stale_events(before, after, snapshot),
+        *_stale_events(before, after, reasons, snapshot),
     ]
 
 
@@ -75,8 +101,6 @@ def stale_checks(snapshot: Snapshot, heartbeats: Mapping[str, Heartbeat], now: f
 
 
 def _silence_events(before: Watch, after: Watch, heartbeats: Mapping[str, Heartbeat]) -> Iterator[Event]:
-    if before.silent is None or after.silent is None:
-        return
     for name in sorted(after.silent - before.silent):
         reason = f"no heartbeat for {LOST_SECONDS:g} s"
         yield {"kind": "vantage.lost", "vantage": name, "from": "reporting", "to": "silent", "reason": reason}
@@ -100,16 +124,14 @@ def _suspension_events(before: Watch, after: Watch, heartbeats: Mapping[str, Hea
         yield {"kind": "vantage.resumed", "vantage": name, "from": "suspended", "to": "counted", "reason": reason}
 
 
-def _stale_events(before: Watch, after: Watch, snapshot: Snapshot) -> Iterator[Event]:
-    if before.stale is None or after.stale is None:
-        return
-    for name in sorted(after.stale.keys() - before.stale.keys()):
+def _stale_events(before: Watch, after: Watch, reasons: Mapping[str, str], snapshot: Snapshot) -> Iterator[Event]:
+    for name in sorted(after.stale - before.stale):
         yield _stale_event("state.stale", name, snapshot) | {
             "from": "fresh",
             "to": "stale",
-            "reason": after.stale[name],
+            "reason": reasons[name],
         }
-    for name in sorted(before.stale.keys() - after.stale.keys()):
+    for name in sorted(before.stale - after.stale):
         yield _stale_event("state.fresh", name, snapshot) | {
             "from": "stale",
             "to": "fresh",

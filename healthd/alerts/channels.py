@@ -37,29 +37,33 @@ SHORTEST_WORD: Final = 6
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """What came of one attempt. status: what the receiver said. error: "" where it took it. duration: seconds."""
+    """What came of one attempt. status: what the receiver said. error: "" where it took it. duration: seconds.
+
+    retry_after: seconds for which it wants to be left alone.
+    """
 
     status: str
     error: str
     duration: float
+    retry_after: float = 0.0
 
 
 def deliver(alert: Alert, message: Message, sealer: Sealer, means: Means) -> Sent:
     """Send one message. Never raises; nothing of a secret is in what it returns."""
     began = time.monotonic()
     secrets: Mapping[str, str] = {}
-    status, error = "", ""
+    status, error, retry_after = "", "", 0.0
     try:
         secrets = opened_secrets(sealer, alert)
         status = CHANNELS[alert.channel](alert, secrets, message, means)
     except NotDelivered as failure:
-        status, error = failure.status, str(failure)
+        status, error, retry_after = failure.status, str(failure), failure.retry_after
     except (NotPermitted, ProbeFailure) as failure:
         error = str(failure)
     except Exception as failure:  # noqa: BLE001 - whatever a receiver makes a library raise, the next one is told
         error = f"unexpected {type(failure).__name__} in healthd"
         log.error("alert %s: %s", alert.id, error, extra={"event": "alert.failed"})
-    return Sent(_without(secrets, status), _without(secrets, error), time.monotonic() - began)
+    return Sent(_without(secrets, status), _without(secrets, error), time.monotonic() - began, retry_after)
 
 
 def _without(secrets: Mapping[str, str], text: str) -> str:

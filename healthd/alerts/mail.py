@@ -9,7 +9,7 @@ from email.message import EmailMessage
 from email.utils import formatdate, parseaddr
 from typing import Any, Final
 
-from healthd.alerts.message import Message
+from healthd.alerts.message import GROUP, Message
 from healthd.alerts.sending import SEND_SECONDS, Means, NotDelivered, Secrets, encrypted, open_stream, shown_answer
 from healthd.probes.failure import ProbeFailure
 from healthd.probes.result import Attempt
@@ -102,5 +102,6 @@ def _letter(alert: str, smtp: Smtp, message: Message) -> EmailMessage:
     letter["Message-ID"] = f"<{message.id}.{alert}@{parseaddr(smtp.sender)[1].rpartition('@')[2]}>"
     letter["GTM-Event-Id"] = message.id
     letter["Auto-Submitted"] = "auto-generated"
-    letter.set_content(f"{message.summary}\n\n{json.dumps(message.body, indent=1)}\n")
+    more = message.text if message.kind == GROUP else f"{message.summary}\n\n{json.dumps(message.body, indent=1)}"
+    letter.set_content(f"{more}\n")
     return letter

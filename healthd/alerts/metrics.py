@@ -18,6 +18,12 @@ class AlertMetrics:
         self._delivered = Counter(PREFIX + "delivered_total", "Events delivered", ["alert"], registry=registry)
         self._failures = Counter(PREFIX + "failures_total", "Attempts that failed", ["alert"], registry=registry)
         self._given_up = Counter(PREFIX + "given_up_total", "Events given up", ["alert"], registry=registry)
+        self._gaps = Counter(
+            PREFIX + "gaps_total",
+            "Times that events were gone from the stream before the receiver was told of them",
+            ["alert"],
+            registry=registry,
+        )
         self._backlog = Gauge(
             PREFIX + "backlog",
             "Events of the batch under way that are still to be delivered",
@@ -35,9 +41,9 @@ class AlertMetrics:
         """So many events are to be delivered."""
         self._backlog.labels(alert).set(events)
 
-    def delivered(self, alert: str, seconds: float) -> None:
-        """One was delivered, which took so long."""
-        self._delivered.labels(alert).inc()
+    def delivered(self, alert: str, seconds: float, events: int) -> None:
+        """Some were delivered at once, which took so long."""
+        self._delivered.labels(alert).inc(events)
         self._duration.labels(alert).observe(seconds)
         self._last.labels(alert).set_to_current_time()
 
@@ -45,12 +51,17 @@ class AlertMetrics:
         """An attempt failed."""
         self._failures.labels(alert).inc()
 
-    def given_up(self, alert: str) -> None:
-        """One is not tried any more."""
-        self._given_up.labels(alert).inc()
+    def given_up(self, alert: str, events: int) -> None:
+        """Some are not tried any more."""
+        self._given_up.labels(alert).inc(events)
+
+    def gap(self, alert: str) -> None:
+        """Events may be lost: they were not kept for long enough."""
+        self._gaps.labels(alert).inc()
 
     def forget(self, alert: str) -> None:
         """The receiver is told nothing from here any more."""
-        for metric in (self._delivered, self._failures, self._given_up, self._backlog, self._last, self._duration):
+        counters = (self._delivered, self._failures, self._given_up, self._gaps)
+        for metric in (*counters, self._backlog, self._last, self._duration):
             with suppress(KeyError):
                 metric.remove(alert)

@@ -13,6 +13,7 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from healthd.alerts.message import Message
+from healthd.alerts.retry import retry_after
 from healthd.alerts.sending import (
     MAX_ANSWER,
     SEND_SECONDS,
@@ -31,12 +32,15 @@ from pdns_gtm_backend.domain.health_check import DEFAULT_PORTS
 
 KEY_PREFIX: Final = "whsec_"
 SUCCESS: Final = range(200, 300)
+ASKING: Final = (429, 503)
+"""What comes with a Retry-After (RFC 6585 section 4, RFC 9110 section 15.6.4)."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
     status: int
     body: bytes
+    retry_after: str | None = None
 
     @property
     def told(self) -> str:
@@ -56,8 +60,8 @@ def webhook(alert: Alert, secrets: Secrets, message: Message, means: Means) -> s
 
 def slack(_alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
     """A text for an incoming webhook (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
-    text = message.summary.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    body = _json({"text": f"{text} ({message.id})"})
+    text = message.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    body = _json({"text": text})
     return _accepted(_post(secrets["url"], body, {"webhook-id": message.id}, means)).told
 
 
@@ -68,8 +72,7 @@ def dingtalk(_alert: Alert, secrets: Secrets, message: Message, means: Means) ->
     url = secrets["url"]
     if "key" in secrets:
         url += ("&" if "?" in url else "?") + dingtalk_sign(secrets["key"], int(time.time() * 1000))
-    content = f"pdns-gtm {message.summary} ({message.id})"
-    body = _json({"msgtype": "text", "text": {"content": content}})
+    body = _json({"msgtype": "text", "text": {"content": f"pdns-gtm {message.text}"}})
     answer = _accepted(_post(url, body, {"webhook-id": message.id}, means))
     try:
         found = json.loads(answer.body)
@@ -110,7 +113,8 @@ def _accepted(answer: _Answer) -> _Answer:
     if answer.status in SUCCESS:
         return answer
     more = "; redirects are not followed" if 300 <= answer.status < 400 else ""
-    raise NotDelivered(f"{answer.told}{more}: {shown_answer(answer.body)}".rstrip(": "), answer.told)
+    asked = retry_after(answer.retry_after, time.time()) if answer.status in ASKING else 0.0
+    raise NotDelivered(f"{answer.told}{more}: {shown_answer(answer.body)}".rstrip(": "), answer.told, asked)
 
 
 def _post(url: str, body: bytes, headers: Mapping[str, str], means: Means) -> _Answer:
@@ -156,7 +160,7 @@ def _exchange(
         attempt.enter("status")
         with connection.getresponse() as response:
             attempt.enter("body")
-            return _Answer(response.status, response.read(MAX_ANSWER))
+            return _Answer(response.status, response.read(MAX_ANSWER), response.headers.get("Retry-After"))
     finally:
         connection.close()
         stream.close()

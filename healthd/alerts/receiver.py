@@ -6,16 +6,17 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
 from redis.exceptions import RedisError
 
 from healthd.alerts.channels import Sent, deliver
-from healthd.alerts.message import message_of
+from healthd.alerts.grouping import Entry, Terms, most_together, next_step
+from healthd.alerts.message import message_of_all
 from healthd.alerts.metrics import AlertMetrics
-from healthd.alerts.retry import delay, is_over
+from healthd.alerts.retry import delay
 from healthd.alerts.sending import Means
 from pdns_gtm_backend.domain.alert import Alert, matches
 from pdns_gtm_backend.operations.alert_matching import subject_of
@@ -24,18 +25,14 @@ from pdns_gtm_backend.operations.sealing import Sealer
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.alert_deliveries import Deliveries, Delivery
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 100
 IDLE_SECONDS: Final = 5.0
 """Without any news, the stream is read all the same after so long."""
 PACE_SECONDS: Final = 0.05
 """At least between two reads, so that events that come together are read together."""
 TROUBLE_SECONDS: Final = 0.5
-
-Entry = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +58,7 @@ class Receiver:
     def __init__(self, desk: Desk, alert: Alert, token: str) -> None:
         self._desk, self._alert, self._token = desk, alert, token
         self._delivery: Delivery | None = None
+        self._upto = ""
         self._condition = threading.Condition()
         self._news = self._changed = self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"alert {alert.id}", daemon=True)
@@ -106,7 +104,7 @@ class Receiver:
         return not self._stopping and self._desk.holder() == self._token
 
     def _wait(self, retry: float | None) -> None:
-        """Until there is news, or after a failure until its time has come, whatever news there is."""
+        """Until there is news, or until the time has come to try again or to send what was gathered."""
         ready = (lambda: self._changed or self._stopping) if retry is not None else self._is_called
         with self._condition:
             self._condition.wait_for(ready, IDLE_SECONDS if retry is None else retry)
@@ -118,13 +116,13 @@ class Receiver:
         return self._news or self._changed or self._stopping
 
     def _tell(self) -> float | None:
-        """Tell it everything up to now. Seconds to wait where it did not take one; None where it was told all."""
+        """Tell it everything up to now. Seconds until there is more to do; None where it was told all."""
         with self._condition:
             self._news = False
         if self._delivery is None:
             self._delivery = self._begun()
-        while entries := self._entries():
-            wait = self._tell_all(entries)
+        while entries := self._entries(alert := self._alert):
+            wait = self._tell_all(alert, entries)
             if wait is not None:
                 return wait
         self._desk.metrics.backlog(self._alert.id, 0)
@@ -140,47 +138,60 @@ class Receiver:
         self._note(begun)
         return begun
 
-    def _entries(self) -> Sequence[Entry]:
-        found = self._desk.deliveries.events_after(self._held.position, BATCH)
-        return [entry_of(*raw, "event") for raw in found]
+    def _entries(self, alert: Alert) -> Sequence[Entry]:
+        reading = self._desk.deliveries.read(self._held.position, most_together(alert))
+        if reading.gap and self._held.gap != self._held.position:
+            self._say_gap(reading.events[0][0])
+        return [entry_of(*raw, "event") for raw in reading.events]
+
+    def _say_gap(self, following: str) -> None:
+        """The position stays until the next event is done with: the gap is told once all the same."""
+        told = "alert %s: event %s, the last that it was told, is no longer kept: some may be lost before %s"
+        log.warning(told, self._alert.id, self._held.position, following, extra={"event": "alert.gap"})
+        self._desk.metrics.gap(self._alert.id)
+        self._note(replace(self._held, gaps=self._held.gaps + 1, gap=self._held.position))
 
     @property
     def _held(self) -> Delivery:
         assert self._delivery is not None  # noqa: S101 - it is read before anything is told
         return self._delivery
 
-    def _tell_all(self, entries: Sequence[Entry]) -> float | None:
-        snapshot = self._desk.follower.serving.snapshot
-        wanted = [entry for entry in entries if _is_for(self._alert, entry, snapshot)]
-        over = 0
-        for left, entry in zip(range(len(wanted), 0, -1), wanted, strict=True):
-            self._desk.metrics.backlog(self._alert.id, left)
+    def _tell_all(self, alert: Alert, entries: Sequence[Entry]) -> float | None:
+        snapshot, now = self._desk.follower.serving.snapshot, self._desk.deliveries.now
+        wanted = [matches(alert, subject_of(entry, snapshot)) for entry in entries]
+        full = len(entries) == most_together(alert)
+        while entries and alert is self._alert:
+            self._desk.metrics.backlog(alert.id, sum(wanted))
             if not self._mine():
                 raise NotLeading
-            if is_over(_happened(entry), self._desk.deliveries.now(), self._alert.give_up_after):
-                self._give_up(entry)
-                over += 1
-                continue
-            sent = deliver(self._alert, message_of(entry, self._alert.id), self._desk.sealer, self._desk.means)
-            if sent.error:
-                self._say_given_up(over)
-                return self._failed(sent)
-            self._took(entry, sent)
-        self._say_given_up(over)
-        last = str(entries[-1]["id"])
-        if last != self._held.position:
-            self._note(replace(self._held, position=last))
+            step = next_step(entries, wanted, Terms(alert.gathered, alert.give_up_after, self._upto, full), now())
+            if step.act == "wait":
+                return step.seconds
+            position = str(entries[step.through - 1]["id"])
+            if step.act == "skip":
+                self._note(replace(self._held, position=position))
+            elif step.act == "give-up":
+                self._give_up(len(step.events), position)
+            else:
+                sent = deliver(alert, message_of_all(step.events, alert.id), self._desk.sealer, self._desk.means)
+                if sent.error:
+                    # Sent again as it is, with the same id: the receiver may have taken it.
+                    self._upto = str(step.events[-1]["id"])
+                    return self._failed(sent)
+                self._took(len(step.events), position, sent)
+            entries, wanted = entries[step.through :], wanted[step.through :]
         return None
 
-    def _took(self, entry: Entry, sent: Sent) -> None:
-        self._desk.metrics.delivered(self._alert.id, sent.duration)
+    def _took(self, events: int, position: str, sent: Sent) -> None:
+        self._upto = ""
+        self._desk.metrics.delivered(self._alert.id, sent.duration, events)
         if self._held.attempts:
             log.info("alert %s is delivered again", self._alert.id, extra={"event": "alert.recovered"})
         done = replace(
             self._held,
-            position=str(entry["id"]),
+            position=position,
             attempts=0,
-            delivered=self._held.delivered + 1,
+            delivered=self._held.delivered + events,
             last_success=self._desk.deliveries.now(),
         )
         self._note(done)
@@ -192,28 +203,16 @@ class Receiver:
             log.warning("alert %s: %s", self._alert.id, sent.error, extra={"event": "alert.failing"})
         now = self._desk.deliveries.now()
         self._note(replace(self._held, attempts=attempts, last_failure=now, failure=sent.error))
-        return delay(attempts, self._desk.fraction())
+        return delay(attempts, self._desk.fraction(), sent.retry_after)
 
-    def _give_up(self, entry: Entry) -> None:
-        self._desk.metrics.given_up(self._alert.id)
-        self._note(replace(self._held, position=str(entry["id"]), attempts=0, given_up=self._held.given_up + 1))
-
-    def _say_given_up(self, count: int) -> None:
-        if count:
-            told = "alert %s: %d events are older than %d s and are given up; the last failure was: %s"
-            arguments = (self._alert.id, count, self._alert.give_up_after, self._held.failure or "none")
-            log.warning(told, *arguments, extra={"event": "alert.given-up"})
+    def _give_up(self, events: int, position: str) -> None:
+        told = "alert %s: %d events are older than %d s and are given up; the last failure was: %s"
+        arguments = (self._alert.id, events, self._alert.give_up_after, self._held.failure or "none")
+        log.warning(told, *arguments, extra={"event": "alert.given-up"})
+        self._desk.metrics.given_up(self._alert.id, events)
+        self._note(replace(self._held, position=position, attempts=0, given_up=self._held.given_up + events))
 
     def _note(self, delivery: Delivery) -> None:
         if not self._desk.deliveries.note(self._alert.id, delivery, self._token):
             raise NotLeading
         self._delivery = delivery
-
-
-def _is_for(alert: Alert, entry: Entry, snapshot: Snapshot) -> bool:
-    return matches(alert, subject_of(entry, snapshot))
-
-
-def _happened(entry: Entry) -> float:
-    """When an event was written, by Redis's clock: its id begins with that."""
-    return int(str(entry["id"]).partition("-")[0]) / 1000

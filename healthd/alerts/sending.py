@@ -23,10 +23,13 @@ MAX_RECEIVED: Final = 131_072
 
 
 class NotDelivered(Exception):
-    """The receiver did not take the event. status: what it said, "" where nothing was heard."""
+    """The receiver did not take the event. status: what it said, "" where nothing was heard.
 
-    def __init__(self, detail: str, status: str = "") -> None:
-        self.status = status
+    retry_after: seconds for which it wants to be left alone.
+    """
+
+    def __init__(self, detail: str, status: str = "", retry_after: float = 0.0) -> None:
+        self.status, self.retry_after = status, retry_after
         super().__init__(detail)
 
 

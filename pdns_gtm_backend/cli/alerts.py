@@ -42,6 +42,7 @@ STATUS_COLUMNS: Final = (
     Column("BACKLOG", lambda s: s["backlog"]),
     Column("DELIVERED", lambda s: s["delivered"]),
     Column("GIVEN UP", lambda s: s["given_up"]),
+    Column("GAPS", lambda s: s["gaps"]),
     Column("LAST SUCCESS", lambda s: moment(s["last_success"])),
     Column("LAST FAILURE", lambda s: moment(s["last_failure"])),
     Column("FAILURE", lambda s: s["failure"] or None),

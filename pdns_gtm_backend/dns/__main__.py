@@ -7,13 +7,11 @@ from collections.abc import Sequence
 
 from pydantic import ValidationError
 
-from pdns_gtm_backend.dns.pdns_conf import socket_path
-from pdns_gtm_backend.dns.unix_parent import WORKER_ARGUMENT, Parent, listen
+from pdns_gtm_backend.dns.listening import inherited, keep, make
+from pdns_gtm_backend.dns.unix_parent import WORKER_ARGUMENT, Parent
 from pdns_gtm_backend.settings import Settings
 
 WRONG_SETTING = 2
-LISTENING_ARGUMENT = "--listening"
-"""Before the descriptor of a listening socket that whoever starts this process keeps (http)."""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -38,7 +36,7 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
     if settings.transport == "http":
         from pdns_gtm_backend.dns.server import Server
 
-        Server(settings, int(arguments[1]) if arguments[:1] == [LISTENING_ARGUMENT] else None).run()
+        Server(settings, inherited(settings, arguments)).run()
     elif arguments[:1] == [WORKER_ARGUMENT]:
         from pdns_gtm_backend.dns.backend import FIRST_SNAPSHOT_SECONDS, Backend
         from pdns_gtm_backend.dns.unix import serve
@@ -49,7 +47,9 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
         backend.follower.wait_until_known(FIRST_SNAPSHOT_SECONDS)
         serve(backend, listening, control, (settings.listen, settings.backend_port))
     else:
-        Parent(listen(socket_path(settings))).run()
+        listening = inherited(settings, arguments) or make(settings)
+        keep(listening.fileno())
+        Parent(listening).run()
 
 
 if __name__ == "__main__":

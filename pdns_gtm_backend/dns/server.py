@@ -7,7 +7,6 @@ them: PowerDNS writes its next query into the gap, which is a SERVFAIL.
 from __future__ import annotations
 
 import mmap
-import os
 import select
 import selectors
 import socket
@@ -24,8 +23,7 @@ from gunicorn.errors import HaltServer
 from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
-from pdns_gtm_backend.dns.unix_parent import SYSTEMD_FIRST
-from pdns_gtm_backend.notify import notify
+from pdns_gtm_backend.dns.listening import keep
 from pdns_gtm_backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,7 +40,6 @@ REQUEST_SECONDS: Final = 5
 """How long a connection may say nothing at first, or stop in the middle of a request."""
 RECEIVE_TIMEOUT: Final = struct.pack("@ll", REQUEST_SECONDS, 0)
 
-KEPT: Final = "FDNAME=backend"
 FREE_THREADS: Final = 4
 """So many threads stay for connections that are new."""
 FOLLOW_MILLISECONDS: Final = 250
@@ -53,21 +50,9 @@ SERVING: Final = 1
 LEAVING: Final = 2
 
 
-def _let_systemd_keep(arbiter: Any) -> None:
-    """Have the listening socket kept for the next start (https://systemd.io/FILE_DESCRIPTOR_STORE/)."""
-    notify(f"FDSTORE=1\n{KEPT}", [listener.fileno() for listener in arbiter.LISTENERS])
-
-
-def _forget_another(settings: Settings) -> None:
-    """Do without the socket that systemd kept where it is not what the settings say now."""
-    if os.environ.get("LISTEN_PID") != str(os.getpid()):
-        return
-    with socket.socket(fileno=os.dup(SYSTEMD_FIRST)) as kept:
-        same = kept.getsockname()[:2] == (settings.listen, settings.backend_port)
-    if not same:
-        os.close(SYSTEMD_FIRST)
-        os.environ.pop("LISTEN_FDS", None)
-        notify(f"FDSTOREREMOVE=1\n{KEPT}")
+def _keep(arbiter: Any) -> None:
+    for listener in arbiter.LISTENERS:
+        keep(listener.fileno())
 
 
 def _follows(conn: Any) -> bool:
@@ -82,11 +67,10 @@ def _follows(conn: Any) -> bool:
 class Server(BaseApplication):  # type: ignore[misc]
     """Serves one backend, which each worker makes anew.
 
-    The listening socket outlives it where somebody keeps it: who comes while it restarts waits, and is not refused.
-    listening: descriptor of the socket that a supervisor keeps; None = systemd's, where it has one, else a new one.
+    listening: the socket that was kept for it; None = a new one.
     """
 
-    def __init__(self, settings: Settings, listening: int | None = None) -> None:
+    def __init__(self, settings: Settings, listening: socket.socket | None = None) -> None:
         self.settings = settings
         self._listening = listening
         self.backend: Backend | None = None
@@ -96,8 +80,9 @@ class Server(BaseApplication):  # type: ignore[misc]
         """gunicorn's settings; no command line and no file is read."""
         settings = self.settings
         host = f"[{settings.listen}]" if ":" in settings.listen else settings.listen
+        kept = self._listening
         options: dict[str, Any] = {
-            "bind": [f"{host}:{settings.backend_port}" if self._listening is None else f"fd://{self._listening}"],
+            "bind": [f"{host}:{settings.backend_port}" if kept is None else f"fd://{kept.fileno()}"],
             "workers": 1,
             "worker_class": Worker,
             "threads": settings.backend_threads,
@@ -105,7 +90,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "graceful_timeout": GRACEFUL_SECONDS,
             "max_requests": 0,
             "control_socket_disable": True,
-            "when_ready": _let_systemd_keep,
+            "when_ready": _keep,
             "proc_name": "pdns-gtm-backend",
         }
         for name, value in options.items():
@@ -127,7 +112,6 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def run(self) -> None:
         """Serve until SIGTERM."""
-        _forget_another(self.settings)
         _Arbiter(self).run()
 
 

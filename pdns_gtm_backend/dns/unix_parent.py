@@ -16,7 +16,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Final
 
 from pdns_gtm_backend.notify import notify
@@ -38,8 +37,6 @@ LEAVE_SECONDS: Final = 3.0
 STOP_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 0.5
 """Between two starts of a worker that dies."""
-SOCKET_MODE: Final = 0o660
-SYSTEMD_FIRST: Final = 3
 WORKER_ARGUMENT: Final = "--worker"
 
 
@@ -160,19 +157,3 @@ def give(control: socket.socket, descriptors: Sequence[int]) -> None:
     """Send descriptors of connections to the parent."""
     for first in range(0, len(descriptors), DESCRIPTORS_AT_ONCE):
         socket.send_fds(control, [TAKE], list(descriptors[first : first + DESCRIPTORS_AT_ONCE]))
-
-
-def listen(path: Path) -> socket.socket:
-    """The listening socket: systemd's (LISTEN_FDS, sd_listen_fds(3)), else one made at `path`, for owner and group."""
-    if os.environ.get("LISTEN_PID") == str(os.getpid()) and os.environ.get("LISTEN_FDS") == "1":
-        return socket.socket(fileno=SYSTEMD_FIRST)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)
-    made = socket.socket(socket.AF_UNIX)
-    before = os.umask(0o777 & ~SOCKET_MODE)
-    try:
-        made.bind(str(path))
-    finally:
-        os.umask(before)
-    made.listen(128)
-    return made

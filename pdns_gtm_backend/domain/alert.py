@@ -26,6 +26,8 @@ SECRETS: Final[Mapping[Channel, Mapping[str, bool]]] = {
     "command": {},
 }
 """The secrets of a channel by name: is one needed?"""
+GROUP_SECONDS: Final[Mapping[Channel, int]] = {"slack": 2, "dingtalk": 4, "smtp": 2}
+"""Of the channels that people read. A robot of DingTalk takes 20 messages a minute."""
 MAX_SECRET: Final = 2048
 HIDDEN: Final = re.compile(r"\(hidden(?: [0-9a-f]{8})?\)")
 """What stands for a secret wherever a receiver is shown; where it is sent back, the secret stays as it is."""
@@ -79,6 +81,8 @@ class Alert:
     pools: only events of these, by id; null = all.
     labels: only events of instances or addresses with one of these labels, written `key=value`; null = all.
     give_up_after: seconds after which an event that could not be delivered is given up.
+    group_seconds: what happens within so many seconds is sent as one message, 0 = what is waiting is; null = 2 for
+    slack and smtp, 4 for dingtalk, and for webhook and command a message for each event.
     secrets: what only the receiver may know, by name: `key` of webhook and dingtalk, `url` of slack and dingtalk,
     `password` of smtp. One that is left out stays, an empty one is removed; never shown.
     """
@@ -91,12 +95,18 @@ class Alert:
     pools: Filter | None = None
     labels: Filter | None = None
     give_up_after: Annotated[int, Ge(60), Le(604_800)] = 3600
+    group_seconds: Annotated[int, Ge(0), Le(300)] | None = None
     webhook: Webhook | None = None
     smtp: Smtp | None = None
     command: Command | None = None
     secrets: Annotated[
         Mapping[Annotated[str, MinLen(1), MaxLen(63)], Annotated[str, MaxLen(2 * MAX_SECRET)]], MaxLen(8)
     ] = field(default_factory=dict)
+
+    @property
+    def gathered(self) -> int | None:
+        """Seconds within which what happens is one message; None = each event is one."""
+        return GROUP_SECONDS.get(self.channel) if self.group_seconds is None else self.group_seconds
 
     def hidden(self) -> "Alert":
         """It with a word in the place of each secret; another word once the secret is another one."""

@@ -62,10 +62,10 @@ def parse_network(text: str) -> Network:
 
     An IPv4-mapped IPv6 address is the IPv4 address that it maps. Raises ValueError where `text` is neither.
     """
-    address, _, length = text.partition("/")
+    address, slash, length = text.partition("/")
     version, width = (6, IPV6_BITS) if ":" in address else (4, IPV4_BITS)
     bits = address_bits(address, version)
-    if bits is not None and (not length or (length.isascii() and length.isdecimal() and int(length) <= width)):
+    if bits is not None and (not slash or (length.isascii() and length.isdecimal() and int(length) <= width)):
         return _unmapped(Network(version, bits, width).truncated(int(length or width)))
     parsed = ipaddress.ip_interface(text).network
     return _unmapped(Network(parsed.version, int(parsed.network_address), parsed.prefixlen))

@@ -31,6 +31,7 @@ class AlertStatus:
     state: `disabled`; `waiting` = it was told everything; `delivering` = it is being told; `failing` = the last
     attempt at the next event failed. backlog: events that it is still to be told, counted up to 1,000. attempts: at
     the next one, that failed. delivered, given_up: events so far. position: id of the last event that is done with.
+    gaps: how often events were no longer kept when it was their turn. gap: id of the last event before the last gap.
     """
 
     id: str
@@ -43,6 +44,8 @@ class AlertStatus:
     last_failure: str | None
     failure: str
     position: str
+    gaps: int
+    gap: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +86,8 @@ def status(operator: Operator, identifier: str) -> AlertStatus:
         last_failure=_moment(held.last_failure),
         failure=held.failure,
         position=held.position,
+        gaps=held.gaps,
+        gap=held.gap,
     )
 
 

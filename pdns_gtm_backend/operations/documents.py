@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Final
 
+from pdns_gtm_backend.domain.alert import Alert
 from pdns_gtm_backend.domain.document import DisplayName, document
 from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.override import Override
@@ -62,7 +63,9 @@ def create(operator: Operator, kind: str, raw: object, *, dry_run: bool = False)
         value = _valid(operator, resource, parsed, generated, snapshot, _same)
         identifier = getattr(value, resource.identity)
         if identifier and identifier in snapshot.documents[kind]:
-            raise AlreadyExists(f"there is a {resource.called(identifier)} already: change it with PUT or PATCH")
+            article = "an" if resource.noun[0] in "aeiou" else "a"
+            told = f"there is {article} {resource.called(identifier)} already: change it with PUT or PATCH"
+            raise AlreadyExists(told)
         return _plan(operator, resource, "create", snapshot, None, value if dry_run else allocated.complete(value))
 
     return operator.write(decide, dry_run=dry_run)
@@ -203,9 +206,18 @@ def _same(value: Any) -> Any:
     return value
 
 
+def covers(operator: Operator, value: Any) -> bool:
+    """Does the actor's token cover an object? One that is restricted covers the instances of its label, all that they
+    share, and no alert receiver: these are told of every instance.
+    """
+    if isinstance(value, Instance):
+        return operator.sees(value.labels)
+    return operator.actor.label is None or not isinstance(value, Alert)
+
+
 def _visible(operator: Operator, value: Any | None) -> Any | None:
-    """`value`, None where it is an instance that the actor's token does not cover."""
-    return None if isinstance(value, Instance) and not operator.sees(value.labels) else value
+    """`value`, None where the actor's token does not cover it."""
+    return value if covers(operator, value) else None
 
 
 def _chosen(resource: Resource, parsed: Parsed[Any], before: Any | None) -> Iterator[Violation]:
@@ -300,6 +312,6 @@ def _permit(operator: Operator, resource: Resource, after: Any | None) -> None:
     if operator.actor.label is None:
         return
     if resource.kind != kinds.INSTANCES:
-        operator.require_unrestricted(f"a {resource.noun}")
+        operator.require_unrestricted(f"any {resource.noun}")
     if after is not None and not operator.sees(after.labels):
         raise NotPermitted(f"the token is for instances with the label {operator.actor.label}: it must have that label")

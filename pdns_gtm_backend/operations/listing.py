@@ -15,6 +15,7 @@ from pdns_gtm_backend.domain.pool import Pool
 from pdns_gtm_backend.domain.statuses import health_check_status, pool_status, request_status
 from pdns_gtm_backend.domain.token import has_label
 from pdns_gtm_backend.domain.violation import shown
+from pdns_gtm_backend.operations.documents import covers
 from pdns_gtm_backend.operations.errors import InvalidParameters
 from pdns_gtm_backend.operations.instance_status import pools_of
 from pdns_gtm_backend.operations.operator import Operator
@@ -106,9 +107,9 @@ def _behind(names: list[str], cursor: str | None) -> Iterator[str]:
 def _sees(operator: Operator, serving: Serving, value: Any) -> bool:
     if operator.actor.label is None:
         return True
-    if isinstance(value, Instance):
-        return operator.sees(value.labels)
-    return not hasattr(value, "selector") or visible(operator, serving.snapshot, value)
+    if hasattr(value, "selector"):
+        return visible(operator, serving.snapshot, value)
+    return covers(operator, value)
 
 
 def _wrong(name: str, text: str) -> str:

@@ -7,7 +7,7 @@ from functools import partial
 from ipaddress import ip_address
 from typing import Final
 
-from pdns_gtm_backend.dns.__main__ import LISTENING_ARGUMENT
+from pdns_gtm_backend.dns import listening
 from pdns_gtm_backend.dns.pdns_conf import LOOPBACK, render
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.standalone import demo, dnsdist
@@ -98,9 +98,9 @@ def _own(settings: Settings) -> Iterator[Part]:
     }
     for name, (module, port) in modules.items():
         ready = partial(http_ready, reachable(settings.listen), port)
-        if name == "backend" and settings.transport == "http":
-            command = _python(module, LISTENING_ARGUMENT)
-            yield Part(name, command, after=after, ready=ready, listens=(settings.listen, port))
+        if name == "backend":
+            command = _python(module, listening.LISTENING_ARGUMENT)
+            yield Part(name, command, after=after, ready=ready, listen=partial(listening.make, settings))
         else:
             yield Part(name, _python(module), after=after, ready=ready)
 

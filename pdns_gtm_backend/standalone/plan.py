@@ -1,5 +1,6 @@
 """What the supervisor does next: pure decisions about parts, with time as an argument (seconds, monotonic)."""
 
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Literal
@@ -22,7 +23,7 @@ class Part:
     restart: is it started again when it dies?
     ready: does it do its work now? Must answer within half a second and not raise.
     grace: seconds between SIGTERM and SIGKILL.
-    listens: address and port of a socket that is kept while it restarts; its descriptor ends the command.
+    listen: makes the socket that is kept while it restarts; its descriptor ends the command. May raise OSError.
     """
 
     name: str
@@ -32,7 +33,7 @@ class Part:
     restart: bool = True
     ready: Callable[[], bool] = lambda: True
     grace: float = KILL_PATIENCE_SECONDS
-    listens: tuple[str, int] | None = None
+    listen: Callable[[], socket.socket] | None = None
 
 
 @dataclass(frozen=True, slots=True)

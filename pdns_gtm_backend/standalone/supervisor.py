@@ -21,7 +21,6 @@ HURRY_SECONDS: Final = 1.0
 """A second Ctrl-C counts from here on: `timeout` and make both pass on one signal."""
 STOP_SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 READ_BYTES: Final = 65_536
-BACKLOG: Final = 1024
 HOPELESS: Final = 3
 """A part that dies at once so often in a row does not come back soon: who asks is refused, and waits no longer."""
 SELF: Final = "run"
@@ -94,7 +93,7 @@ class Supervisor:
     def _start(self, name: str) -> None:
         part = self.parts[name]
         try:
-            kept = [] if part.listens is None else [self._kept(name, *part.listens)]
+            kept = [] if part.listen is None else [self._kept(name, part.listen)]
             command = [*part.command, *map(str, kept)]
             running = process.spawn(command, {**self._environment, **part.environment}, kept)
         except OSError as error:
@@ -108,11 +107,10 @@ class Supervisor:
         self.states[name] = plan.started(self.states[name], running.pid, time.monotonic())
         self._write_pid(name, running.pid)
 
-    def _kept(self, name: str, host: str, port: int) -> int:
+    def _kept(self, name: str, make: Callable[[], socket.socket]) -> int:
         """The descriptor of the socket that a part listens on, made once. Raises OSError."""
         if name not in self._sockets:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            self._sockets[name] = socket.create_server((host, port), family=family, backlog=BACKLOG)
+            self._sockets[name] = make()
         return self._sockets[name].fileno()
 
     def _check(self, name: str) -> None:

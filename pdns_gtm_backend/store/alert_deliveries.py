@@ -7,6 +7,7 @@ import logging
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from annotated_types import Ge
@@ -23,8 +24,8 @@ BLOCK_SECONDS: Final = 0.5
 """Below the time-out of a command, which would end a longer wait with an error."""
 KEPT_SECONDS: Final = 60
 MAX_PENDING: Final = 100
-LOOKED_BACK: Final = 1000
-"""Events that are looked at to find where a new receiver begins."""
+PAGE: Final = 1000
+"""Events that are looked at at once to find where a new receiver begins."""
 STREAM_START: Final = "0-0"
 
 Count = Annotated[int, Ge(0)]
@@ -37,7 +38,8 @@ class Delivery:
 
     position: id of the last event that is done with, "" = none yet. attempts: at the next one, that failed.
     delivered, given_up: events so far. last_success, last_failure: in seconds since the epoch by Redis's clock, with
-    what the failure was.
+    what the failure was. gaps: how often events were no longer kept when it was their turn. gap: id of the last event
+    before the last such gap.
     """
 
     position: Position = ""
@@ -47,6 +49,8 @@ class Delivery:
     last_success: Moment | None = None
     last_failure: Moment | None = None
     failure: Text = ""
+    gaps: Count = 0
+    gap: Position = ""
 
 
 @document
@@ -79,6 +83,14 @@ _REPLY: Final = TypeAdapter(AlertTestReply)
 RawEvent = tuple[str, Mapping[str, str]]
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """events: with their ids. gap: events before them may have been dropped from the stream."""
+
+    events: Sequence[RawEvent]
+    gap: bool = False
+
+
 class Deliveries:
     """How far receivers have been told. Every method raises RedisError where Redis does not answer."""
 
@@ -103,17 +115,34 @@ class Deliveries:
 
     def events_after(self, position: str, count: int) -> Sequence[RawEvent]:
         """The next events, at most `count`, with their ids."""
-        found: Any = self._client.xrange(keys.EVENTS, min=f"({position or STREAM_START}", max="+", count=count)
-        return list(found)
+        return self.read(position, count).events
+
+    def read(self, position: str, count: int) -> Reading:
+        """The next events, and whether there may have been more before them, which are no longer kept."""
+        position = position or STREAM_START
+        found: Any = self._client.xrange(keys.EVENTS, min=position, max="+", count=count + 1)
+        if found and found[0][0] == position:
+            return Reading(found[1:])
+        gap = bool(found) and (position != STREAM_START or self._is_trimmed())
+        return Reading(found[:count], gap)
+
+    def _is_trimmed(self) -> bool:
+        stream: Any = self._client.xinfo_stream(keys.EVENTS)
+        return int(stream.get("entries-added", 0)) > int(stream["length"])
 
     def beginning(self, revision: int) -> str:
         """The id of the last event up to a revision of the store: where a receiver begins that was written then."""
-        found: Any = self._client.xrevrange(keys.EVENTS, count=LOOKED_BACK)
-        for identifier, fields in found:
-            told = fields.get("revision", "")
-            if told.isdecimal() and int(told) <= revision:
-                return str(identifier)
-        return str(found[0][0]) if len(found) == LOOKED_BACK else STREAM_START
+        end = "+"
+        while True:
+            found: Any = self._client.xrevrange(keys.EVENTS, max=end, count=PAGE)
+            for identifier, fields in found:
+                told = fields.get("revision", "")
+                # Of what is not known to have been written ever, nothing that is kept is news.
+                if revision <= 0 or (told.isdecimal() and int(told) <= revision):
+                    return str(identifier)
+            if len(found) < PAGE:
+                return STREAM_START
+            end = f"({found[-1][0]}"
 
     def now(self) -> float:
         """Seconds since the epoch by Redis's clock."""

@@ -55,7 +55,7 @@ class Commit:
     changes: documents to write or delete. events: state changes, as JSON objects. audit: who changed what, as a JSON
     object. lease: token that the leader's lease must hold. configuration_revision: what the configuration's revision
     must be (of the snapshot that the change was validated against). preconditions: version that a document must have,
-    by (kind, id), 0 = it does not exist.
+    by (kind, id), 0 = it does not exist. left: fields of what the leader leaves behind for the next one, none empty.
     """
 
     changes: Sequence[Change]
@@ -64,6 +64,7 @@ class Commit:
     lease: str | None = None
     configuration_revision: int | None = None
     preconditions: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    left: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +115,10 @@ class Repository:
         for c, text in texts:
             version = keys.version_field(c.kind, c.id) if kinds.versioned(c.kind) else ""
             arguments += [numbers[c.kind], c.id, text, version]
+        if commit.left:
+            names.append(keys.LEADERSHIP)
+            for name, text in commit.left.items():
+                arguments += [len(names), name, text, ""]
         wanted = 0 if commit.configuration_revision is None else self.write_replicas
         try:
             (done, *rest), having = self._run(names, arguments, wanted)

@@ -6,11 +6,12 @@ import json
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from pdns_gtm_backend.domain.document import document
 from pdns_gtm_backend.domain.names import identifier_error
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.violation import shown
@@ -26,6 +27,9 @@ IN_USE: Final = -1
 OTHER_STORE: Final = -2
 FEED_START: Final = "0-0"
 POSITION: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
+
+TOLD: Final = "vantages-told"
+"""Field of what the leader leaves behind: what events say of the vantages so far."""
 
 _HEARTBEAT: Final = TypeAdapter(Heartbeat)
 _VERDICT: Final = TypeAdapter(VantageVerdict)
@@ -63,6 +67,27 @@ class Leadership:
     name: str = ""
     told: int = 0
     replication_id: str = ""
+
+
+@document
+class VantagesTold:
+    """What events say of the vantages so far, which is written together with the events themselves.
+
+    suspended: those that the leader has suspended, with the reasons. distrusted: all that are said to be suspended,
+    also by themselves. silent: those that are said to be lost. stale: the checks whose states are said to be stale.
+    """
+
+    suspended: Mapping[str, str] = field(default_factory=dict)
+    distrusted: tuple[str, ...] = ()
+    silent: tuple[str, ...] = ()
+    stale: tuple[str, ...] = ()
+
+    def left(self) -> Mapping[str, str]:
+        """It as a field of what the leader leaves behind."""
+        return {TOLD: _TOLD.dump_json(self).decode()}
+
+
+_TOLD: Final = TypeAdapter(VantagesTold)
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +234,15 @@ class Vantages:
         told = max(_number(held.get("told")), _number(newest[0][1].get("revision")) if newest else 0)
         return Leadership(held.get("name", ""), told, held.get("replication_id", ""))
 
+    def told(self) -> VantagesTold:
+        """What the last leader told of the vantages; only its suspensions where nothing else is known of it."""
+        text: Any = self._client.hget(keys.LEADERSHIP, TOLD)
+        known = self._read({"the leader": text}, _TOLD, "what was told of vantages") if text is not None else {}
+        if known:
+            return known["the leader"]
+        suspended = self.suspensions()
+        return VantagesTold(suspended=suspended, distrusted=tuple(sorted(suspended)))
+
     def set_decided(
         self,
         position: str,
@@ -218,17 +252,21 @@ class Vantages:
         done: Iterable[Cause] = (),
         suspensions: Mapping[str, str] | None = None,
         leadership: Leadership | None = None,
+        told: VantagesTold | None = None,
     ) -> bool:
         """Note how far verdicts are decided; False where `token` is not the leader's.
 
-        wait, done: what was added to those that wait, and what waits no longer. suspensions, leadership: None = as
-        they are.
+        wait, done: what was added to those that wait, and what waits no longer. suspensions, leadership, told: None =
+        as they are.
         """
         note = {
             "wait": ["|".join(cause) for cause in wait],
             "done": ["|".join(cause) for cause in done],
             "suspensions": suspensions,
-            "fields": {} if leadership is None else asdict(leadership),
+            "fields": {
+                **({} if leadership is None else asdict(leadership)),
+                **({} if told is None else told.left()),
+            },
         }
         names = [keys.LEADER, keys.VERDICTS_DECIDED, keys.VERDICTS_WAITING, keys.SUSPENSIONS, keys.LEADERSHIP]
         return bool(self._note_decided(keys=names, args=[token, position, json.dumps(note)]))

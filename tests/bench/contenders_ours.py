@@ -79,8 +79,7 @@ class Ours(Contender):
             "pdns_control": control,
             "dns_port": self.port,
         }
-        # Of a unix socket each connection ends with the backend; that of HTTP is kept by make run and systemd.
-        running = running_system(self.folder, decided=decided, keep=self.transport == "http")
+        running = running_system(self.folder, decided=decided, keep=True)
         self.system: DnsSystem = self.stack.enter_context(running)
         self._repository = Repository(self.system.redis.connect())
         self._store = self._repository.identify()

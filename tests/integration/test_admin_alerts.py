@@ -145,6 +145,7 @@ def test_a_receiver_that_was_never_told_has_a_status(admin: Admin) -> None:
     admin.post("/alerts", {**WEBHOOK, "kinds": ["configuration.changed"]})
     status = admin.get("/alerts/ops/status")
     assert (status["state"], status["backlog"], status["delivered"], status["position"]) == ("waiting", 0, 0, "")
+    assert (status["gaps"], status["gap"]) == (0, "")
     admin.post("/pools", pool("a", "192.0.2.1"))
     status = admin.get("/alerts/ops/status")
     assert (status["state"], status["backlog"]) == ("delivering", 1)
@@ -167,6 +168,13 @@ def test_roles_and_restricted_tokens(admin: Admin) -> None:
     assert status("POST", "/alerts", acting) == 403
     assert status("POST", "/alerts/ops/test", acting) == 409
     assert status("GET", "/alerts/ops/status", team) == status("POST", "/alerts/ops/test", team) == 403
+    assert status("GET", "/alerts/ops", viewer) == 200
+    assert status("GET", "/alerts/ops", team) == 404, "it says where the events of all instances go"
+    assert admin.request("GET", "/alerts", token=team).get_json()["items"] == []
+    whole = admin.post("/tokens", {"name": "w", "role": "admin", "label": "team=a"})["token"]
+    refused = admin.request("POST", "/alerts", WEBHOOK | {"id": "mine"}, token=whole)
+    assert (refused.status_code, refused.get_json()["detail"].endswith("not for any alert")) == (403, True)
+    assert admin.post("/alerts", WEBHOOK, 409)["detail"].startswith("there is an alert 'ops' already")
 
 
 def changes(admin: Admin) -> list[dict[str, Any]]:

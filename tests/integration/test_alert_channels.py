@@ -152,6 +152,12 @@ def test_what_is_no_success_is_said_and_no_redirect_is_followed(receiver: HttpRe
     assert {post.path for post in receiver.posts} == {"/hook"}
 
 
+def test_what_a_receiver_asks_for_is_known(receiver: HttpReceiver, means: Means) -> None:
+    receiver.answers = [(429, b""), (503, b""), (500, b""), (200, b"")]
+    receiver.headers = {"Retry-After": "7"}
+    assert [sent(webhook(receiver.url()), means).retry_after for _ in range(4)] == [7, 7, 0, 0]
+
+
 def test_a_receiver_that_says_back_a_secret_does_not_have_it_told(receiver: HttpReceiver, means: Means) -> None:
     receiver.always = (403, b"bad key s3cret-of-the-robot")
     assert "s3cret" not in sent(webhook(receiver.url()), means, key="s3cret-of-the-robot").error

@@ -1,9 +1,12 @@
 """How receivers are told by the one that leads: in order, at least once, and without waiting for each other."""
 
 import logging
+import re
 import secrets
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -14,17 +17,21 @@ from healthd.alerts.courier import Courier
 from healthd.alerts.metrics import AlertMetrics
 from healthd.alerts.receiver import Desk
 from healthd.alerts.sending import make_means
-from pdns_gtm_backend.domain.alert import Alert, Webhook
+from pdns_gtm_backend.domain.alert import Alert, Smtp, Webhook
 from pdns_gtm_backend.domain.event import EventKind
-from pdns_gtm_backend.operations.sealing import NO_SEALER
+from pdns_gtm_backend.operations.alert_secrets import settle
+from pdns_gtm_backend.operations.sealing import Sealer
 from pdns_gtm_backend.store import keys, kinds
-from pdns_gtm_backend.store.alert_deliveries import AlertTests, Deliveries, Delivery
+from pdns_gtm_backend.store.alert_deliveries import AlertTests, Deliveries, Delivery, Reading
 from pdns_gtm_backend.store.repository import Commit
 from tests.support.healthd import Site
-from tests.support.receivers import HttpReceiver
+from tests.support.receivers import HttpReceiver, MailReceiver
+from tests.support.redis_server import RedisServer
 from tests.support.store import eventually
 
 KINDS = get_args(EventKind)
+SEALER = Sealer("a-secret-of-many-characters")
+EVENT_ID = re.compile(r"\((\d+-\d+)\)")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +82,7 @@ class Leading:
         desk = Desk(
             deliveries=self.deliveries,
             follower=site.follower,
-            sealer=NO_SEALER,
+            sealer=SEALER,
             means=make_means(allow_private=True, commands=None),
             metrics=AlertMetrics(self.registry),
             holder=lambda: self.token,
@@ -106,6 +113,14 @@ def webhook(name: str, receiver: HttpReceiver, **fields: Any) -> Alert:
     return Alert(id=name, channel="webhook", webhook=Webhook(url=receiver.url(f"/{name}")), **fields)
 
 
+def chat(name: str, receiver: HttpReceiver, **fields: Any) -> Alert:
+    alert, violations = settle(
+        SEALER, None, Alert(id=name, channel="slack", secrets={"url": receiver.url(f"/{name}")}, **fields)
+    )
+    assert list(violations) == []
+    return alert
+
+
 def happen(site: Site, *words: str, kind: str = "address.down", **fields: Any) -> None:
     """Write an event for each word, which is its reason."""
     events = [{"kind": kind, "from": "up", "to": "down", "reason": word, **fields} for word in words]
@@ -117,6 +132,12 @@ def told(receiver: HttpReceiver, *, repeats: bool = False) -> list[str]:
     """The reasons of what a receiver was told of, in order."""
     found = [(event["id"], event["reason"]) for event in receiver.events()]
     return [reason for _, reason in (found if repeats else dict.fromkeys(found))]
+
+
+def written(site: Site) -> list[str]:
+    """The ids of all events, in order."""
+    found: Any = site.client.xrange(keys.EVENTS)
+    return [identifier for identifier, _ in found]
 
 
 def until_told(receiver: HttpReceiver, *words: str) -> None:
@@ -316,3 +337,124 @@ def test_the_leader_answers_tests(site: Site, receiver: HttpReceiver) -> None:
         unknown = asking.ask("nothing", revision, 60)
         assert unknown is not None and "does not know" in unknown.error
     assert asking.ask("ops", revision, 0.1) is None
+
+
+def test_many_events_are_a_handful_of_messages_for_people(site: Site, receiver: HttpReceiver) -> None:
+    with MailReceiver() as box:
+        smtp = Smtp(
+            host="127.0.0.1", port=box.port, security="none", sender="gtm@example.com", recipients=("ops@example.com",)
+        )
+        site.configure(
+            chat("chat", receiver, group_seconds=1),
+            webhook("all", receiver, group_seconds=1),
+            Alert(id="mail", channel="smtp", smtp=smtp),
+        )
+        with leading(site) as leader:
+            before = len(written(site))
+            for part in range(10):
+                happen(site, *(f"event {part} {number}" for number in range(50)))
+            ids = written(site)[before:]
+            until(lambda: [leader.known(name).delivered for name in ("chat", "all", "mail")] == [500] * 3)
+            assert leader.metric("delivered_total", "chat") == 500
+            assert leader.known("chat").position == ids[-1]
+    chats = [post.json["text"] for post in receiver.posts if post.path == "/chat"]
+    assert 1 <= len(chats) <= 10, "at the most one for each write, on a machine that stands still between them"
+    assert sum(int(text.partition(" events: ")[0]) for text in chats) == 500
+    named = [one for text in chats for one in EVENT_ID.findall(text)]
+    assert len(named) >= 50 and set(named) <= set(ids)
+    letters = [letter.message for letter in box.letters]
+    assert 1 <= len(letters) <= 10
+    assert "events: " in str(letters[0]["Subject"])
+    assert len({str(letter["Message-ID"]) for letter in letters}) == len(letters)
+    whole = [post.json for post in receiver.posts if post.path == "/all"]
+    assert 5 <= len(whole) <= 10
+    assert max(len(group["events"]) for group in whole) <= 100
+    assert [one["id"] for group in whole for one in group["events"]] == ids
+
+
+def test_a_message_of_several_that_was_not_taken_is_sent_again_as_it_was(site: Site, receiver: HttpReceiver) -> None:
+    receiver.always = (500, b"no")
+    site.configure(chat("chat", receiver, group_seconds=0))
+    with leading(site) as leader:
+        happen(site, "first", "second")
+        until(lambda: leader.known("chat").attempts >= 1)
+        assert leader.known("chat").delivered == 0
+        happen(site, "third")
+        receiver.always = (200, b"ok")
+        until(lambda: leader.known("chat").delivered == 3)
+    *refused, again, last = receiver.posts
+    assert refused
+    assert {(post.body, post.headers["webhook-id"]) for post in refused} == {(again.body, again.headers["webhook-id"])}
+    assert "first" in again.json["text"] and "second" in again.json["text"]
+    assert "third" in last.json["text"] and "second" not in last.json["text"]
+
+
+def test_a_receiver_that_asks_to_be_left_alone_is(site: Site, receiver: HttpReceiver) -> None:
+    receiver.answers = [(429, b"slow down")]
+    receiver.headers = {"Retry-After": "3"}
+    site.configure(webhook("ops", receiver))
+    with leading(site) as leader:
+        began = time.monotonic()
+        happen(site, "first")
+        until(lambda: leader.known("ops").delivered == 1)
+        assert time.monotonic() - began >= 3, "without being asked it is tried again after half a second"
+        assert leader.known("ops").failure == "HTTP 429: slow down"
+    assert told(receiver, repeats=True) == ["first", "first"]
+
+
+def test_events_that_were_not_kept_for_long_enough_are_said_to_be_lost(
+    site: Site, receiver: HttpReceiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, "healthd.alerts.receiver")
+    site.configure(webhook("ops", receiver))
+    with leading(site) as leader:
+        happen(site, "first")
+        until(lambda: leader.known("ops").delivered == 1)
+    assert leader.known("ops").gaps == 0
+    position = leader.known("ops").position
+    happen(site, "lost", "kept")
+    site.client.xtrim(keys.EVENTS, maxlen=1, approximate=False)
+    receiver.answers = [(500, b"no")]
+    with leading(site) as following:
+        until_told(receiver, "first", "kept")
+        until(lambda: following.known("ops").delivered == 2)
+        assert (following.known("ops").gaps, following.known("ops").gap) == (1, position)
+        assert following.metric("gaps_total", "ops") == 1
+        happen(site, "after")
+        until_told(receiver, "first", "kept", "after")
+        assert following.known("ops").gaps == 1
+    kept = written(site)[0]
+    said = [record.getMessage() for record in caplog.records]
+    words = f"alert ops: event {position}, the last that it was told, is no longer kept: some may be lost before {kept}"
+    assert said.count(words) == 1
+
+
+def test_a_receiver_that_was_told_nothing_yet_can_miss_events_too(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis, redis.connect() as client:
+        deliveries = Deliveries(client)
+        assert deliveries.read("", 10) == Reading([])
+        ids = [client.xadd(keys.EVENTS, {"event": "{}"}) for _ in range(4)]
+        whole = deliveries.read("0-0", 10)
+        assert ([one for one, _ in whole.events], whole.gap) == (ids, False)
+        page = deliveries.read(str(ids[0]), 2)
+        assert ([one for one, _ in page.events], page.gap) == (ids[1:3], False)
+        client.xtrim(keys.EVENTS, maxlen=2, approximate=False)
+        for position in ("", "0-0", str(ids[1])):
+            found = deliveries.read(position, 10)
+            assert ([one for one, _ in found.events], found.gap) == (ids[2:], True)
+        assert deliveries.read(str(ids[2]), 10).gap is False
+        assert deliveries.read(str(ids[3]), 10) == Reading([])
+
+
+def test_a_new_receiver_begins_with_its_revision_however_much_has_happened_since(tmp_path: Path) -> None:
+    with RedisServer(tmp_path) as redis, redis.connect() as client:
+        deliveries = Deliveries(client)
+        assert deliveries.beginning(0) == deliveries.beginning(7) == "0-0"
+        pipe = client.pipeline(transaction=False)
+        for number in range(2500):
+            pipe.xadd(keys.EVENTS, {"event": "{}"} if number % 100 == 50 else {"revision": str(number), "event": "{}"})
+        ids = pipe.execute()
+        assert deliveries.beginning(7) == ids[7]
+        assert deliveries.beginning(150) == ids[149], "which revision wrote that one is not known"
+        assert deliveries.beginning(1499) == ids[1499]
+        assert deliveries.beginning(9999) == deliveries.beginning(0) == ids[-1]

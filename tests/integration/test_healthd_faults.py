@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from healthd.watch import LOST_SECONDS
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.target import target_key
 from pdns_gtm_backend.store import keys
@@ -345,3 +346,30 @@ def test_of_three_two_decide(site: Site, origins: Origins) -> None:
     origins.start(A1)
     site.until_health("up", A1)
     assert [e["kind"] for e in site.events("address.down", "address.up")][before:] == ["address.down", "address.up"]
+
+
+def test_vantages_that_were_lost_together_with_the_leader_are_told_once(site: Site, origins: Origins) -> None:
+    """A whole site is gone, and with it the leader; the next one starts when their last heartbeats are old already."""
+    configure(site, origins)
+    gone = {name: site.healthd(name) for name in ("ber", "hz")}
+    settled(site, *gone)
+    before = len(site.events())
+    for healthd in gone.values():
+        healthd.kill()
+    newest = max(beat.time for beat in site.vantages.heartbeats().values())
+    site.until(lambda: site.repository.time() - newest > LOST_SECONDS)
+    following = site.healthd("bj")
+    site.until(lambda: len(site.events("vantage.lost")) == 2 and site.events("state.stale"))
+    following.kill()
+    following.start()
+    site.until(lambda: following.ready()["leader"])
+    gone["ber"].start()
+    site.until(lambda: "ber" in [event["vantage"] for event in site.events("vantage.back")])
+    about = ("vantage.lost", "vantage.back", "state.stale")
+    told = [(event["kind"], event.get("vantage")) for event in site.events()[before:] if event["kind"] in about]
+    assert [one for one in told if one[1] != "bj"] == [
+        ("vantage.lost", "ber"),
+        ("vantage.lost", "hz"),
+        ("state.stale", None),
+        ("vantage.back", "ber"),
+    ]

@@ -8,7 +8,8 @@ from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.leases import LEASE_MILLISECONDS, Lease
-from pdns_gtm_backend.store.vantages import FEED_START, Leadership, LeaseLost, Vantages
+from pdns_gtm_backend.store.repository import Commit, Conflict, Repository
+from pdns_gtm_backend.store.vantages import FEED_START, TOLD, Leadership, LeaseLost, Vantages, VantagesTold
 from tests.support.redis_server import RedisServer
 
 KEY = keys.vantage_lease("hz")
@@ -118,6 +119,27 @@ def test_what_a_leader_leaves_behind(client: Client) -> None:
     assert vantages.leadership().told == 15, "it told more than it came to note"
     client.xadd(keys.EVENTS, {"revision": "many", "event": "{}"})
     assert vantages.leadership().told == 12
+
+
+def test_what_was_told_of_vantages_is_written_with_the_events_or_not_at_all(client: Client) -> None:
+    lease, vantages, repository = Lease(client, keys.LEADER), Vantages(client), Repository(client)
+    assert lease.hold()
+    store_id = repository.identify()
+    assert vantages.told() == VantagesTold()
+    assert vantages.set_decided("5-0", lease.token, suspensions={"hz": "sees all down"})
+    assert vantages.told() == VantagesTold(suspended={"hz": "sees all down"}, distrusted=("hz",))
+    told = VantagesTold(suspended={}, distrusted=("bj",), silent=("hz",), stale=("web",))
+    event = {"kind": "vantage.lost", "vantage": "hz"}
+    with pytest.raises(Conflict):
+        repository.commit(Commit([], [event], lease="another", left=told.left()), store_id)
+    assert (client.xlen(keys.EVENTS), vantages.told().silent) == (0, ())
+    repository.commit(Commit([], [event], lease=lease.token, left=told.left()), store_id)
+    assert (client.xlen(keys.EVENTS), vantages.told()) == (1, told)
+    assert not vantages.set_decided("6-0", "another", told=VantagesTold())
+    assert vantages.set_decided("6-0", lease.token, leadership=Leadership("hz", 12, "abc"))
+    assert vantages.told() == told
+    client.hset(keys.LEADERSHIP, TOLD, "garbage")
+    assert vantages.told().distrusted == ("hz",), "as far as that is known otherwise"
 
 
 def test_does_the_feed_still_hold_what_is_not_decided(client: Client) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import dns.exception
 import requests
 
-from pdns_gtm_backend.dns.__main__ import LISTENING_ARGUMENT
+from pdns_gtm_backend.dns.listening import LISTENING_ARGUMENT, make
 from pdns_gtm_backend.dns.pdns_conf import backend_url, render, socket_path
 from pdns_gtm_backend.settings import Settings
 from tests.support.dns_client import DnsClient
@@ -103,13 +103,13 @@ class _Process:
 class BackendProcess(_Process):
     """`python -m pdns_gtm_backend.dns` with these settings.
 
-    keep: its listening socket is kept while it restarts, as `make run` and systemd keep it (http).
+    keep: its listening socket is kept while it restarts, as `make run` and systemd keep it.
     """
 
     def __init__(self, settings: Settings, *, keep: bool = False) -> None:
         self.settings = settings
         self.url = f"http://127.0.0.1:{settings.backend_port}"
-        self._kept = socket.create_server(("127.0.0.1", settings.backend_port), backlog=1024) if keep else None
+        self._kept = make(settings) if keep else None
         command = [sys.executable, "-m", "pdns_gtm_backend.dns"]
         descriptors: tuple[int, ...] = ()
         if self._kept is not None:
