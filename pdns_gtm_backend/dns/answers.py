@@ -54,10 +54,12 @@ def lookup(view: View, question: Question) -> list[Record]:
     """
     name = query_name(question.name)
     zone = None if name is None else view.zones.find(name, question.zone_id)
-    if name is None or zone is None or not (zone.exists(name) or name in zone.below):
+    if name is None or zone is None:
         return []
     served = view.serving.names.get(name) if name in zone.owned else None
     if served is None:
+        if not (zone.exists(name) or name in zone.below):
+            return []
         records, scope = _static(zone, name, question, 0), 0
     else:
         client, cut = _client(question.remote, question.real_remote)

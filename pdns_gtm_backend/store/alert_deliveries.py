@@ -27,6 +27,8 @@ MAX_PENDING: Final = 100
 PAGE: Final = 1000
 """Events that are looked at at once to find where a new receiver begins."""
 STREAM_START: Final = "0-0"
+MAX_DIGITS: Final = 19
+"""Of a revision; longer numbers of a store that is not trusted may be no number for Python."""
 
 Count = Annotated[int, Ge(0)]
 Position = Annotated[str, StringConstraints(pattern=r"^(?:[0-9]{1,20}-[0-9]{1,20})?$")]
@@ -138,7 +140,7 @@ class Deliveries:
             for identifier, fields in found:
                 told = fields.get("revision", "")
                 # Of what is not known to have been written ever, nothing that is kept is news.
-                if revision <= 0 or (told.isdecimal() and int(told) <= revision):
+                if revision <= 0 or (told.isdecimal() and len(told) <= MAX_DIGITS and int(told) <= revision):
                     return str(identifier)
             if len(found) < PAGE:
                 return STREAM_START

@@ -1,7 +1,7 @@
 """The last snapshot on disk, so that a process started while Redis is away still knows everything.
 
 A file is a header line with the length and the SHA-256 of the rest, a line with the position, then one line for each
-document. A truncated or altered file is refused.
+document. A truncated or altered file is refused. What changed since it was written is in its `journal`.
 """
 
 import json
@@ -9,15 +9,15 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final
 
 import orjson
 
-from pdns_gtm_backend.store import kinds
-from pdns_gtm_backend.store.snapshot import Position, Snapshot, build
+from pdns_gtm_backend.store import journal, kinds
+from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +28,17 @@ SHARE: Final = 20
 BREATH: Final = 64
 """Documents after which other threads get their turn: encoding holds the interpreter's lock."""
 STOP_SECONDS: Final = 10.0
+JOURNAL_PART: Final = 4
+LEAST_ROOM: Final = 1_000_000
+"""A journal may have as many octets, or a fourth of its snapshot's, before everything is written again."""
 
 
 class BrokenSnapshot(ValueError):
     """The file is not a whole snapshot of this format."""
 
 
-def save(snapshot: Snapshot, path: Path) -> None:
-    """Write atomically: the file is the old one or the new one, whatever happens. Raises OSError."""
+def save(snapshot: Snapshot, path: Path) -> str:
+    """Write atomically: the file is the old one or the new one, whatever happens. Its SHA-256. Raises OSError."""
     lines = [_position_line(snapshot), *_lines(snapshot)]
     digest = sha256()
     for line in lines:
@@ -51,6 +54,7 @@ def save(snapshot: Snapshot, path: Path) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(path)
+    return digest.hexdigest()
 
 
 def _position_line(snapshot: Snapshot) -> bytes:
@@ -82,56 +86,79 @@ def load(path: Path) -> Snapshot | None:
     except FileNotFoundError:
         return None
     first, _, body = content.partition(b"\n")
-    _check_header(first, body)
+    digest = _check_header(first, body)
     position, _, lines = body.partition(b"\n")
     try:
-        return _parse(json.loads(position), lines.splitlines())
+        return _parse(json.loads(position), lines.splitlines(), journal.entries(path, digest))
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise BrokenSnapshot(f"{path} cannot be read: {error}") from None
 
 
-def _parse(position: Any, lines: list[bytes]) -> Snapshot:
+def _parse(position: Any, lines: list[bytes], later: Iterable[journal.Entry]) -> Snapshot:
     store_id, replication_id, revision, configuration_revision, listed = position
+    at = Position(store_id, replication_id, revision)
     problems = {(kind, identifier): reason for kind, identifier, _, reason in listed}
     versions = {(kind, identifier): version for kind, identifier, version, _ in listed if version}
     documents: dict[str, dict[str, Any]] = {}
+
+    def put(kind: str, identifier: str, version: int, text: str | bytes | None) -> None:
+        held, key = documents.setdefault(kind, {}), (kind, identifier)
+        held.pop(identifier, None)
+        problems.pop(key, None)
+        versions.pop(key, None)
+        if version:
+            versions[key] = version
+        try:
+            if text is not None:
+                held[identifier] = kinds.decode_stored(kind, identifier, text)
+        except kinds.BrokenDocument as error:
+            problems[key] = str(error)
+
     for line in lines:
         head, _, text = line.partition(b"\t")
         kind, identifier, version = orjson.loads(head)
-        if version:
-            versions[kind, identifier] = version
-        try:
-            documents.setdefault(kind, {})[identifier] = kinds.decode_stored(kind, identifier, text)
-        except kinds.BrokenDocument as error:
-            problems[kind, identifier] = str(error)
-    return build(Position(store_id, replication_id, revision), configuration_revision, documents, versions, problems)
+        put(kind, identifier, version, text)
+    for entry in later:
+        at, configuration_revision = entry.position, entry.configuration_revision
+        for found in entry.documents:
+            put(*found)
+    return build(at, configuration_revision, documents, versions, problems)
 
 
-def _check_header(first: bytes, body: bytes) -> None:
+def _check_header(first: bytes, body: bytes) -> str:
+    """The SHA-256 of the body. Raises BrokenSnapshot."""
     try:
         header = json.loads(first)
         if header["format"] != FORMAT:
             raise BrokenSnapshot(f"has format {header['format']!r}, this software reads {FORMAT}")
         if header["length"] != len(body):
             raise BrokenSnapshot(f"is truncated: {len(body)} octets of {header['length']}")
-        if header["sha256"] != sha256(body).hexdigest():
+        digest = sha256(body).hexdigest()
+        if header["sha256"] != digest:
             raise BrokenSnapshot("was altered: its SHA-256 does not match")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         if isinstance(error, BrokenSnapshot):
             raise
         raise BrokenSnapshot("has no header of a snapshot") from None
+    return digest
 
 
 class Saver:
-    """Keeps a file equal to the latest snapshot, in a thread of its own: nobody waits for a disk.
+    """Keeps the files equal to the latest snapshot, in a thread of its own: nobody waits for a disk.
 
-    saved: the snapshot that the file holds already.
+    It writes down what changed, and everything again when that has become much, or is not known.
     """
 
-    def __init__(self, path: Path, saved: Snapshot | None) -> None:
+    def __init__(self, path: Path) -> None:
         self._path = path
-        self._latest = self._saved = saved
+        self._latest: Snapshot | None = None
+        self._changed: set[journal.Key] = set()
+        self._everything = True
+        self._due = False
+        self._problems: object = None
+        self._room = 0
         self._complaint = ""
+        self._lock = threading.Lock()
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="snapshot-saver", daemon=True)
@@ -140,9 +167,14 @@ class Saver:
         """Begin to save."""
         self._thread.start()
 
-    def offer(self, snapshot: Snapshot) -> None:
-        """Save this snapshot, or a later one, soon."""
-        self._latest = snapshot
+    def offer(self, snapshot: Snapshot, changes: Iterable[Change] | None) -> None:
+        """Save this snapshot, or a later one, soon. changes: since the one offered before; None = not known."""
+        with self._lock:
+            self._latest, self._due = snapshot, True
+            if changes is None:
+                self._everything = True
+            else:
+                self._changed.update((change.kind, change.id) for change in changes)
         self._wake.set()
 
     def stop(self) -> None:
@@ -165,17 +197,29 @@ class Saver:
         self._save()
 
     def _save(self) -> None:
-        snapshot = self._latest
-        if snapshot is None or snapshot is self._saved:
+        with self._lock:
+            snapshot, changed, everything, due = self._latest, self._changed, self._everything, self._due
+            self._changed, self._everything, self._due = set(), False, False
+        if snapshot is None or not due:
             return
         try:
-            save(snapshot, self._path)
+            if everything or snapshot.problems is not self._problems or self._room <= 0:
+                self._write_whole(snapshot)
+            else:
+                self._room -= journal.append(self._path, snapshot, changed)
         except OSError as error:
             self._complain(str(error))
+            with self._lock:
+                self._everything = self._due = True
             self._wake.set()
         else:
-            self._saved = snapshot
             self._complaint = ""
+
+    def _write_whole(self, snapshot: Snapshot) -> None:
+        digest = save(snapshot, self._path)
+        journal.begin(self._path, digest)
+        self._problems = snapshot.problems
+        self._room = max(LEAST_ROOM, self._path.stat().st_size // JOURNAL_PART)
 
     def _complain(self, reason: str) -> None:
         if reason != self._complaint:

@@ -43,6 +43,7 @@ GAP_SHARE: Final = 5
 """After a whole reload the next gap waits so long, or so many times what the reload took: broken entries in the feed
 must not keep a processor busy."""
 BATCH: Final = 500
+LET_GO_AT_ONCE: Final = 100
 BULK_CHARACTERS: Final = 500_000
 """Changes of this size, a thousand documents or so, are built like a whole load."""
 
@@ -93,7 +94,7 @@ class Follower:
         with _long_lived():
             snapshot = None if path is None else _from_disk(path)
             self.serving = self._told = prepare(snapshot or empty())
-        self._saver = None if path is None else disk.Saver(path, snapshot)
+        self._saver = None if path is None else disk.Saver(path)
 
     @property
     def loaded(self) -> bool:
@@ -205,7 +206,10 @@ class Follower:
         log.info("store: loaded revision %d: %s", snapshot.revision, reason, extra={"event": "store.loaded"})
         _name_broken(snapshot.problems)
         self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=_entry_order)
+        parts = _parts(self.serving)
+        del held
         self._publish(serving, None)
+        _let_go(parts)
         self.status = replace(self.status, reloads=self.status.reloads + 1)
         now = time.monotonic()
         self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
@@ -251,7 +255,7 @@ class Follower:
     def _publish(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         self.serving = serving
         if self._saver is not None:
-            self._saver.offer(serving.snapshot)
+            self._saver.offer(serving.snapshot, changes)
         for listener in self.listeners:
             try:
                 listener(serving, changes)
@@ -271,6 +275,23 @@ class Follower:
             self.status = replace(self.status, state=state, detail=detail, since=time.time())
             self._changed.notify_all()
         return True
+
+
+def _parts(serving: Serving) -> list[object]:
+    """What a serving state is made of, which keeps it alive but for the maps."""
+    documents = serving.snapshot.documents.values()
+    return [
+        *serving.instances.values(),
+        *serving.pools.values(),
+        *(value for held in documents for value in held.values()),
+    ]
+
+
+def _let_go(parts: list[object]) -> None:
+    """Free a large state step by step: all at once that would stop every thread for a tenth of a second."""
+    while parts:
+        del parts[-LET_GO_AT_ONCE:]
+        time.sleep(0)
 
 
 @contextmanager

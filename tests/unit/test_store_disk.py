@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pdns_gtm_backend.domain.zone import RRset
-from pdns_gtm_backend.store import disk, kinds
+from pdns_gtm_backend.store import disk, journal, kinds
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, empty
 from tests.support.store import HISTORIES, down, eventually, held, instance, pool, put
 from tests.support.strategies import bounded, bounded_few
@@ -215,49 +215,152 @@ def revision_in(path: Path) -> int:
     return -1 if loaded is None else loaded.revision
 
 
-def test_the_saver_saves_at_once_and_then_not_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def saved_changes(saver: disk.Saver, before: Snapshot, changes: Sequence[Change]) -> Snapshot:
+    after = before.changed(changes, Position("store", "history", before.revision + 1), configuration=True)
+    saver.offer(after, changes)
+    return after
+
+
+def whole_writes(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     writes: list[int] = []
     real = disk.save
-    monkeypatch.setattr(disk, "save", lambda snapshot, path: (writes.append(snapshot.revision), real(snapshot, path)))
+
+    def save(snapshot: Snapshot, path: Path) -> str:
+        writes.append(snapshot.revision)
+        return real(snapshot, path)
+
+    monkeypatch.setattr(disk, "save", save)
+    return writes
+
+
+def test_the_saver_saves_at_once_and_then_not_too_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    writes = whole_writes(monkeypatch)
     path = tmp_path / "snapshot"
-    saver = disk.Saver(path, None)
+    saver = disk.Saver(path)
     saver.start()
-    saver.offer(at(1))
+    saver.offer(at(1), None)
     eventually(lambda: revision_in(path) == 1)
     for revision in range(2, 50):
-        saver.offer(at(revision))
+        saver.offer(at(revision), [])
     saver.stop()
-    assert writes == [1, 49], "the one at once, and the last one on stopping"
+    assert writes == [1], "the one at once; what follows is in the journal"
+    assert len(journal.path_of(path).read_bytes().splitlines()) == 2, "its head, and the last one on stopping"
     assert revision_in(path) == 49
 
 
 def test_the_saver_saves_what_comes_between_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disk, "SAVE_SECONDS", 0.02)
     path = tmp_path / "snapshot"
-    saver = disk.Saver(path, None)
+    saver = disk.Saver(path)
     saver.start()
     try:
         for revision in (1, 2, 3):
-            saver.offer(at(revision))
+            saver.offer(at(revision), [])
             eventually(lambda wanted=revision: revision_in(path) == wanted)
     finally:
         saver.stop()
 
 
-def test_the_saver_leaves_a_file_that_is_right_alone(saved: Path) -> None:
-    loaded = disk.load(saved)
+@bounded
+@given(HISTORIES, st.sets(st.integers(0, 10)))
+def test_the_journal_leads_where_the_changes_lead(
+    history: Sequence[tuple[Sequence[Change], bool]], saves: set[int]
+) -> None:
+    snapshot = dataclasses.replace(empty(), position=Position("store", "history", 0))
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "snapshot"
+        saver = disk.Saver(path)
+        saver.offer(snapshot, None)
+        saver.stop()
+        for revision, (changes, configuration) in enumerate(history, 1):
+            position = Position("store", "history", revision)
+            snapshot = snapshot.changed(changes, position, configuration=configuration)
+            saver.offer(snapshot, changes)
+            if revision in saves:
+                saver.stop()
+        saver.stop()
+        loaded = disk.load(path)
     assert loaded is not None
+    assert held(loaded) == held(snapshot)
+
+
+@bounded_few
+@given(st.data())
+def test_a_journal_that_was_cut_or_altered_holds_up_to_there(data: st.DataObject) -> None:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "snapshot"
+        saver = disk.Saver(path)
+        saver.offer(FULL, None)
+        saver.stop()
+        states = [held(FULL)]
+        snapshot = FULL
+        for number in range(3):
+            snapshot = saved_changes(saver, snapshot, [put(pool(f"p{number}"))])
+            saver.stop()
+            states.append(held(snapshot))
+        content = bytearray(journal.path_of(path).read_bytes())
+        place = data.draw(st.integers(0, len(content) - 1))
+        if data.draw(st.booleans()):
+            del content[place:]
+        else:
+            content[place] ^= data.draw(st.integers(1, 255))
+        journal.path_of(path).write_bytes(content)
+        loaded = disk.load(path)
+    assert loaded is not None
+    assert held(loaded) in states[:-1]
+
+
+def test_a_large_journal_becomes_a_snapshot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disk, "LEAST_ROOM", 2000)
+    monkeypatch.setattr(disk, "JOURNAL_PART", 10**9)
+    writes = whole_writes(monkeypatch)
+    path = tmp_path / "snapshot"
+    saver = disk.Saver(path)
+    saver.offer(FULL, None)
+    saver.stop()
+    snapshot = FULL
+    for number in range(30):
+        snapshot = saved_changes(saver, snapshot, [put(pool(f"p{number}"))])
+        saver.stop()
+        assert journal.path_of(path).stat().st_size < 3000
+        assert held(disk.load(path) or empty()) == held(snapshot)
+    assert 1 < len(writes) < 30
+
+
+def test_a_document_that_cannot_be_read_is_named_after_a_restart(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    saver = disk.Saver(path)
+    saver.offer(FULL, None)
+    saver.stop()
+    worse = FULL.changed([], Position("store", "history", 8)).with_problems({(kinds.POOLS, "worse"): "type: is wrong"})
+    saver.offer(worse, [])
+    saver.stop()
+    assert held(disk.load(path) or empty()) == held(worse)
+
+
+def test_the_journal_of_another_snapshot_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "snapshot"
+    saver = disk.Saver(path)
+    saver.offer(FULL, None)
+    saver.stop()
+    saved_changes(saver, FULL, [put(pool("later"))])
+    saver.stop()
+    disk.save(at(9), path)
+    assert held(disk.load(path) or empty()) == held(at(9))
+
+
+def test_a_saver_that_is_offered_nothing_writes_nothing(saved: Path) -> None:
     before = saved.stat().st_mtime_ns
-    saver = disk.Saver(saved, loaded)
+    saver = disk.Saver(saved)
     saver.start()
-    saver.offer(loaded)
     saver.stop()
     assert saved.stat().st_mtime_ns == before
+    assert not journal.path_of(saved).exists()
 
 
 def test_another_history_at_the_same_revision_is_saved(saved: Path) -> None:
-    saver = disk.Saver(saved, disk.load(saved))
-    saver.offer(dataclasses.replace(FULL, position=Position("store", "another", 7)))
+    saver = disk.Saver(saved)
+    saver.offer(dataclasses.replace(FULL, position=Position("store", "another", 7)), None)
     saver.stop()
     loaded = disk.load(saved)
     assert loaded is not None
@@ -273,11 +376,11 @@ def test_the_saver_tries_again_and_complains_once(
     blocker.mkdir()
     tried: list[None] = []
     real = disk.save
-    monkeypatch.setattr(disk, "save", lambda snapshot, where: (tried.append(None), real(snapshot, where)))
-    saver = disk.Saver(path, None)
+    monkeypatch.setattr(disk, "save", lambda snapshot, where: (tried.append(None), real(snapshot, where))[1])
+    saver = disk.Saver(path)
     saver.start()
     try:
-        saver.offer(at(1))
+        saver.offer(at(1), None)
         eventually(lambda: len(tried) >= 3)
         blocker.rmdir()
         eventually(lambda: revision_in(path) == 1)
