@@ -45,7 +45,8 @@ class Settings(BaseSettings):
     replaced; unset = what the file `key-secret` in `var` holds.
     alert_commands: the folder of the programs that alerts may run; unset = they may run none.
     write_replicas: how many replicas of Redis must have a change of configuration before it is acknowledged.
-    quota_*, shortest_interval (seconds): what the admin API lets operators configure at the most; unset = no limit.
+    quota_*, shortest_interval (seconds): what the admin API lets operators configure at the most; unset = no limit, but
+    100 alert receivers, of which each has a thread.
     redis_url_file, backend_secret_file, key_secret_file: files that hold these where they are not set, as container and
     systemd secrets are given.
     """
@@ -83,6 +84,7 @@ class Settings(BaseSettings):
     quota_instances: Quota = None
     quota_pools_per_instance: Quota = None
     quota_addresses_per_pool: Quota = None
+    quota_alerts: Annotated[int, Field(ge=0)] = 100
     alert_commands: Path | None = None
     shortest_interval: Annotated[float, Field(ge=0.25, le=86400)] | None = None
     write_replicas: Annotated[int, Field(ge=0, le=16)] = 0

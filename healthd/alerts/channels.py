@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from healthd.alerts.command import command
 from healthd.alerts.mail import mail
-from healthd.alerts.message import Message
+from healthd.alerts.message import Message, message_of_all
 from healthd.alerts.posting import dingtalk, slack, webhook
-from healthd.alerts.sending import Means, NotDelivered, Send
+from healthd.alerts.sending import Means, NotBuilt, NotDelivered, Send, building
 from healthd.probes.failure import ProbeFailure
 from pdns_gtm_backend.domain.alert import Alert, Channel
 from pdns_gtm_backend.operations.alert_secrets import opened_secrets
@@ -39,13 +39,24 @@ SHORTEST_WORD: Final = 6
 class Sent:
     """What came of one attempt. status: what the receiver said. error: "" where it took it. duration: seconds.
 
-    retry_after: seconds for which it wants to be left alone.
+    retry_after: seconds for which it wants to be left alone. built: False = healthd cannot make the message at all.
     """
 
     status: str
     error: str
     duration: float
     retry_after: float = 0.0
+    built: bool = True
+
+
+def deliver_all(alert: Alert, events: Sequence[Mapping[str, Any]], sealer: Sealer, means: Means) -> Sent:
+    """Send entries of the stream of events as one message. Never raises."""
+    try:
+        with building():
+            message = message_of_all(events, alert.id)
+    except NotBuilt as failure:
+        return _not_built(alert, failure)
+    return deliver(alert, message, sealer, means)
 
 
 def deliver(alert: Alert, message: Message, sealer: Sealer, means: Means) -> Sent:
@@ -56,6 +67,8 @@ def deliver(alert: Alert, message: Message, sealer: Sealer, means: Means) -> Sen
     try:
         secrets = opened_secrets(sealer, alert)
         status = CHANNELS[alert.channel](alert, secrets, message, means)
+    except NotBuilt as failure:
+        return _not_built(alert, failure)
     except NotDelivered as failure:
         status, error, retry_after = failure.status, str(failure), failure.retry_after
     except (NotPermitted, ProbeFailure) as failure:
@@ -64,6 +77,11 @@ def deliver(alert: Alert, message: Message, sealer: Sealer, means: Means) -> Sen
         error = f"unexpected {type(failure).__name__} in healthd"
         log.error("alert %s: %s", alert.id, error, extra={"event": "alert.failed"})
     return Sent(_without(secrets, status), _without(secrets, error), time.monotonic() - began, retry_after)
+
+
+def _not_built(alert: Alert, failure: NotBuilt) -> Sent:
+    log.error("alert %s: %s", alert.id, failure, exc_info=failure.__cause__, extra={"event": "alert.failed"})
+    return Sent("", str(failure), 0.0, built=False)
 
 
 def _without(secrets: Mapping[str, str], text: str) -> str:

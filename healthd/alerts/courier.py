@@ -98,6 +98,7 @@ class Courier:
             if name in receivers:
                 receivers[name].update(alert)
             else:
+                self._desk.metrics.count(name)
                 receivers[name] = Receiver(self._desk, alert, self._token)
                 receivers[name].start()
         self._receivers = receivers

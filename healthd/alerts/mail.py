@@ -5,12 +5,23 @@ from __future__ import annotations
 import json
 import smtplib
 import socket
+from email.headerregistry import Address
 from email.message import EmailMessage
-from email.utils import formatdate, parseaddr
+from email.policy import SMTP
+from email.utils import formatdate
 from typing import Any, Final
 
 from healthd.alerts.message import GROUP, Message
-from healthd.alerts.sending import SEND_SECONDS, Means, NotDelivered, Secrets, encrypted, open_stream, shown_answer
+from healthd.alerts.sending import (
+    SEND_SECONDS,
+    Means,
+    NotDelivered,
+    Secrets,
+    building,
+    encrypted,
+    open_stream,
+    shown_answer,
+)
 from healthd.probes.failure import ProbeFailure
 from healthd.probes.result import Attempt
 from healthd.probes.stream import TooMuchReceived
@@ -57,10 +68,12 @@ def mail(alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
     smtp = alert.smtp
     if smtp is None:
         raise NotDelivered("the alert has no mail server")
+    with building():
+        octets = letter(alert.id, smtp, message)
     attempt = Attempt(SEND_SECONDS, smtp.host)
     client = _Client(smtp, means, attempt)
     try:
-        return _handed_over(client, smtp, secrets, _letter(alert.id, smtp, message))
+        return _handed_over(client, smtp, secrets, octets)
     except smtplib.SMTPResponseException as error:
         said = error.smtp_error if isinstance(error.smtp_error, bytes) else str(error.smtp_error).encode()
         raise NotDelivered(f"{error.smtp_code} {shown_answer(said)}", str(error.smtp_code)) from None
@@ -79,7 +92,7 @@ def mail(alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
         client.close()
 
 
-def _handed_over(client: _Client, smtp: Smtp, secrets: Secrets, letter: EmailMessage) -> str:
+def _handed_over(client: _Client, smtp: Smtp, secrets: Secrets, octets: bytes) -> str:
     code, said = client.connect(smtp.host, smtp.port)
     if code != 220:
         raise NotDelivered(f"{code} {shown_answer(said)}", str(code))
@@ -87,21 +100,32 @@ def _handed_over(client: _Client, smtp: Smtp, secrets: Secrets, letter: EmailMes
         client.begin_tls()
     if smtp.username is not None:
         client.login(smtp.username, secrets.get("password", ""))
-    refused = client.send_message(letter, smtp.sender, smtp.recipients)
+    refused = client.sendmail(smtp.sender, smtp.recipients, octets)
     if not refused:
         return "250"
     return f"250, but not for {', '.join(sorted(refused))}"
 
 
-def _letter(alert: str, smtp: Smtp, message: Message) -> EmailMessage:
-    letter = EmailMessage()
-    letter["Subject"] = f"[pdns-gtm] {message.summary}"[:SUBJECT_CHARACTERS]
-    letter["From"] = smtp.sender
-    letter["To"] = ", ".join(smtp.recipients)
-    letter["Date"] = formatdate()
-    letter["Message-ID"] = f"<{message.id}.{alert}@{parseaddr(smtp.sender)[1].rpartition('@')[2]}>"
-    letter["GTM-Event-Id"] = message.id
-    letter["Auto-Submitted"] = "auto-generated"
+def letter(alert: str, smtp: Smtp, message: Message) -> bytes:
+    """A message for the receiver of that id as it is sent (RFC 5322)."""
+    told = EmailMessage()
+    told["Subject"] = _plain(f"[pdns-gtm] {message.summary}")[:SUBJECT_CHARACTERS]
+    told["From"] = _address(smtp.sender)
+    told["To"] = [_address(recipient) for recipient in smtp.recipients]
+    told["Date"] = formatdate()
+    told["Message-ID"] = f"<{message.id}.{alert}@{_address(smtp.sender).domain}>"
+    told["GTM-Event-Id"] = message.id
+    told["Auto-Submitted"] = "auto-generated"
     more = message.text if message.kind == GROUP else f"{message.summary}\n\n{json.dumps(message.body, indent=1)}"
-    letter.set_content(f"{more}\n")
-    return letter
+    told.set_content(f"{more}\n")
+    return told.as_bytes(policy=SMTP)
+
+
+def _plain(text: str) -> str:
+    """Text of an event without encoded words (RFC 2047), which would be decoded, whatever is in them."""
+    return text.replace("=?", "= ?")
+
+
+def _address(text: str) -> Address:
+    name, _, domain = text.rpartition("@")
+    return Address(username=name, domain=domain)

@@ -20,6 +20,7 @@ from healthd.alerts.sending import (
     Means,
     NotDelivered,
     Secrets,
+    building,
     encrypted,
     open_stream,
     shown_answer,
@@ -49,30 +50,31 @@ class _Answer:
 
 def webhook(alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
     """The event as JSON, signed as Standard Webhooks says (https://www.standardwebhooks.com) where there is a key."""
-    if alert.webhook is None:
-        raise NotDelivered("the webhook has no settings")
-    body = _json(message.body)
+    url = _secret_url(secrets) if alert.webhook is None else alert.webhook.url
+    with building():
+        body = webhook_body(message)
     headers = {"webhook-id": message.id, "webhook-timestamp": str(int(time.time()))}
     if "key" in secrets:
         headers["webhook-signature"] = signature(secrets["key"], message.id, headers["webhook-timestamp"], body)
-    return _accepted(_post(alert.webhook.url, body, headers, means)).told
+    return _accepted(_post(url, body, headers, means)).told
 
 
 def slack(_alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
     """A text for an incoming webhook (https://docs.slack.dev/messaging/sending-messages-using-incoming-webhooks)."""
-    text = message.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    body = _json({"text": text})
-    return _accepted(_post(secrets["url"], body, {"webhook-id": message.id}, means)).told
+    with building():
+        body = slack_body(message)
+    return _accepted(_post(_secret_url(secrets), body, {"webhook-id": message.id}, means)).told
 
 
 def dingtalk(_alert: Alert, secrets: Secrets, message: Message, means: Means) -> str:
     """A text for a custom robot, signed where there is a key; it says in its answer whether it took it
     (https://open.dingtalk.com/document/robots/custom-robot-access).
     """
-    url = secrets["url"]
+    url = _secret_url(secrets)
     if "key" in secrets:
         url += ("&" if "?" in url else "?") + dingtalk_sign(secrets["key"], int(time.time() * 1000))
-    body = _json({"msgtype": "text", "text": {"content": f"pdns-gtm {message.text}"}})
+    with building():
+        body = dingtalk_body(message)
     answer = _accepted(_post(url, body, {"webhook-id": message.id}, means))
     try:
         found = json.loads(answer.body)
@@ -82,6 +84,27 @@ def dingtalk(_alert: Alert, secrets: Secrets, message: Message, means: Means) ->
     if code != 0:
         raise NotDelivered(f"DingTalk did not take it: {shown_answer(answer.body)}", answer.told)
     return f"{answer.told}, errcode 0"
+
+
+def webhook_body(message: Message) -> bytes:
+    """What is posted to a webhook: the event as /events shows it."""
+    return _json(message.body)
+
+
+def slack_body(message: Message) -> bytes:
+    """What is posted to Slack: a text in which nothing is markup."""
+    return _json({"text": message.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")})
+
+
+def dingtalk_body(message: Message) -> bytes:
+    """What is posted to DingTalk: a text with a word that its robots can ask for."""
+    return _json({"msgtype": "text", "text": {"content": f"pdns-gtm {message.text}"}})
+
+
+def _secret_url(secrets: Secrets) -> str:
+    if "url" not in secrets:
+        raise NotDelivered("the alert has no URL")
+    return secrets["url"]
 
 
 def signature(key: str, identifier: str, timestamp: str, body: bytes) -> str:

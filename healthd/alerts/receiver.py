@@ -12,9 +12,8 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
-from healthd.alerts.channels import Sent, deliver
+from healthd.alerts.channels import Sent, deliver_all
 from healthd.alerts.grouping import Entry, Terms, most_together, next_step
-from healthd.alerts.message import message_of_all
 from healthd.alerts.metrics import AlertMetrics
 from healthd.alerts.retry import delay
 from healthd.alerts.sending import Means
@@ -33,6 +32,8 @@ IDLE_SECONDS: Final = 5.0
 PACE_SECONDS: Final = 0.05
 """At least between two reads, so that events that come together are read together."""
 TROUBLE_SECONDS: Final = 0.5
+BUILDS: Final = 3
+"""How often healthd tries to make the message of an event that it cannot make."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +60,7 @@ class Receiver:
         self._desk, self._alert, self._token = desk, alert, token
         self._delivery: Delivery | None = None
         self._upto = ""
+        self._unbuilt = 0
         self._condition = threading.Condition()
         self._news = self._changed = self._stopping = False
         self._thread = threading.Thread(target=self._run, name=f"alert {alert.id}", daemon=True)
@@ -171,19 +173,28 @@ class Receiver:
             if step.act == "skip":
                 self._note(replace(self._held, position=position))
             elif step.act == "give-up":
+                self._say_over(len(step.events))
                 self._give_up(len(step.events), position)
             else:
-                sent = deliver(alert, message_of_all(step.events, alert.id), self._desk.sealer, self._desk.means)
-                if sent.error:
+                sent = deliver_all(alert, step.events, self._desk.sealer, self._desk.means)
+                if not sent.built and len(step.events) > 1:
+                    # Fewer at once, until it is known which of them it is.
+                    self._upto = str(step.events[len(step.events) // 2 - 1]["id"])
+                    continue
+                if not sent.built and self._is_hopeless():
+                    self._say_hopeless(step.events[0], sent)
+                    self._give_up(1, position)
+                elif sent.error:
                     # Sent again as it is, with the same id: the receiver may have taken it.
                     self._upto = str(step.events[-1]["id"])
                     return self._failed(sent)
-                self._took(len(step.events), position, sent)
+                else:
+                    self._took(len(step.events), position, sent)
             entries, wanted = entries[step.through :], wanted[step.through :]
         return None
 
     def _took(self, events: int, position: str, sent: Sent) -> None:
-        self._upto = ""
+        self._upto, self._unbuilt = "", 0
         self._desk.metrics.delivered(self._alert.id, sent.duration, events)
         if self._held.attempts:
             log.info("alert %s is delivered again", self._alert.id, extra={"event": "alert.recovered"})
@@ -205,10 +216,21 @@ class Receiver:
         self._note(replace(self._held, attempts=attempts, last_failure=now, failure=sent.error))
         return delay(attempts, self._desk.fraction(), sent.retry_after)
 
-    def _give_up(self, events: int, position: str) -> None:
+    def _is_hopeless(self) -> bool:
+        self._unbuilt += 1
+        return self._unbuilt >= BUILDS
+
+    def _say_hopeless(self, event: Entry, sent: Sent) -> None:
+        told = "alert %s: event %s is given up: %s"
+        log.error(told, self._alert.id, event["id"], sent.error, extra={"event": "alert.given-up"})
+
+    def _say_over(self, events: int) -> None:
         told = "alert %s: %d events are older than %d s and are given up; the last failure was: %s"
         arguments = (self._alert.id, events, self._alert.give_up_after, self._held.failure or "none")
         log.warning(told, *arguments, extra={"event": "alert.given-up"})
+
+    def _give_up(self, events: int, position: str) -> None:
+        self._upto, self._unbuilt = "", 0
         self._desk.metrics.given_up(self._alert.id, events)
         self._note(replace(self._held, position=position, attempts=0, given_up=self._held.given_up + events))
 

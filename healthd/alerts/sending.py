@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -31,6 +32,19 @@ class NotDelivered(Exception):
     def __init__(self, detail: str, status: str = "", retry_after: float = 0.0) -> None:
         self.status, self.retry_after = status, retry_after
         super().__init__(detail)
+
+
+class NotBuilt(NotDelivered):
+    """healthd itself cannot bring the events into the form that the channel needs: to try again does not help."""
+
+
+@contextmanager
+def building() -> Iterator[None]:
+    """Where a message is brought into its form: whatever goes wrong there is a NotBuilt."""
+    try:
+        yield
+    except Exception as error:
+        raise NotBuilt(f"the message cannot be built: {type(error).__name__} in healthd") from error
 
 
 @dataclass(frozen=True, slots=True)

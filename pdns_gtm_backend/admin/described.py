@@ -128,7 +128,7 @@ ROUTES: Final[Mapping[tuple[str, str], Described]] = {
     ("POST", "/alerts/{identifier}/test"): Described(
         "Have the leader send an alert receiver a test event now.",
         {200: "AlertTested"},
-        problems=(*OBJECT, "conflict"),
+        problems=(*OBJECT, "conflict", "busy"),
     ),
     ("GET", "/drills"): _reads("Every drill.", "DrillList", *PAGING, *FILTERS[kinds.DRILLS]),
     ("POST", "/drills"): _create("drill", "Drill"),

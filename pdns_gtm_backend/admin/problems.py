@@ -14,6 +14,7 @@ from pdns_gtm_backend.domain.violation import InvalidConfiguration
 from pdns_gtm_backend.operations.errors import (
     AlreadyExists,
     Braked,
+    Busy,
     ForeignStore,
     InUse,
     InvalidParameters,
@@ -67,6 +68,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "invalid": Kind(422, "The document breaks rules"),
     "precondition-required": Kind(428, "The request must say which version it changes"),
     "too-many-failures": Kind(429, "Too many requests without a valid token"),
+    "busy": Kind(429, "As many of these are under way as may be at once"),
     "internal": Kind(500, "The server failed"),
     "unavailable": Kind(503, "The store cannot be used now"),
     "foreign-store": Kind(503, "The store is not the one that this server knows"),
@@ -138,6 +140,10 @@ def _of_unavailable(error: Unavailable) -> Response:
     return problem(kind, str(error), {"Retry-After": str(error.retry_after)})
 
 
+def _of_busy(error: Busy) -> Response:
+    return problem("busy", str(error), {"Retry-After": str(error.retry_after)})
+
+
 def _plain(kind: str) -> Callable[[Any], Response]:
     return lambda error: problem(kind, str(error))
 
@@ -157,6 +163,7 @@ HANDLERS: Final[Mapping[type[Exception], Callable[[Any], Response]]] = {
     PreconditionRequired: _plain("precondition-required"),
     PreconditionFailed: _of_version,
     Unavailable: _of_unavailable,
+    Busy: _of_busy,
     OperationError: _plain("conflict"),
 }
 

@@ -46,6 +46,7 @@ class Services:
             settings.quota_pools_per_instance,
             settings.quota_addresses_per_pool,
             settings.shortest_interval,
+            settings.quota_alerts,
         )
         commands = settings.alert_commands is not None
         self.rules = Rules(settings.access_zone, settings.allow_private_targets, quotas, commands)

@@ -40,6 +40,8 @@ REQUEST_SECONDS: Final = 5
 """How long a connection may say nothing at first, or stop in the middle of a request."""
 RECEIVE_TIMEOUT: Final = struct.pack("@ll", REQUEST_SECONDS, 0)
 
+MAX_LEFT: Final = 65_536
+
 FREE_THREADS: Final = 4
 """So many threads stay for connections that are new."""
 FOLLOW_MILLISECONDS: Final = 250
@@ -197,11 +199,21 @@ class Worker(ThreadWorker):  # type: ignore[misc]
         if keep:
             with suppress(OSError):
                 conn.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
+        elif conn.sock.fileno() < 0:
+            pass
         elif self.alive:
             close_graceful(conn.sock)
         else:
             conn.sock.close()
         return keep
+
+    def handle_error(self, req: Any, client: socket.socket, addr: Any, exc: BaseException) -> None:
+        """Say what is wrong with a request, and close at once: whoever sends garbage is not waited for in a thread."""
+        super().handle_error(req, client, addr, exc)
+        with suppress(OSError):
+            # What is left unread would have the kernel take back what was just said.
+            client.recv(MAX_LEFT, socket.MSG_DONTWAIT)
+        client.close()
 
     def finish_request(self, conn: Any, fs: Any) -> None:
         """Take a connection back from its thread."""

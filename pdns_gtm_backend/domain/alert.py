@@ -17,9 +17,9 @@ from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 
 Channel = Literal["webhook", "slack", "dingtalk", "smtp", "command"]
 SECTIONS: Final[Mapping[str, Channel]] = {"webhook": "webhook", "smtp": "smtp", "command": "command"}
-"""The settings that are for one channel only, which needs them."""
+"""The settings that are for one channel only, which needs them; a webhook may have its URL as a secret instead."""
 SECRETS: Final[Mapping[Channel, Mapping[str, bool]]] = {
-    "webhook": {"key": False},
+    "webhook": {"url": False, "key": False},
     "slack": {"url": True},
     "dingtalk": {"url": True, "key": False},
     "smtp": {"password": False},
@@ -42,7 +42,8 @@ Filter = Annotated[tuple[Annotated[str, MinLen(1), MaxLen(319)], ...], MinLen(1)
 
 @document
 class Webhook:
-    """Where a `webhook` posts to. url: http or https; redirects are not followed."""
+    """Where a `webhook` posts to. url: http or https; redirects are not followed. Whoever reads alerts sees it: one
+    that holds a token is better given as the secret `url` instead."""
 
     url: Url
 
@@ -83,8 +84,9 @@ class Alert:
     give_up_after: seconds after which an event that could not be delivered is given up.
     group_seconds: what happens within so many seconds is sent as one message, 0 = what is waiting is; null = 2 for
     slack and smtp, 4 for dingtalk, and for webhook and command a message for each event.
-    secrets: what only the receiver may know, by name: `key` of webhook and dingtalk, `url` of slack and dingtalk,
-    `password` of smtp. One that is left out stays, an empty one is removed; never shown.
+    secrets: what only the receiver may know, by name: `key` of webhook and dingtalk, `url` of slack and dingtalk, and
+    of a webhook in the place of its settings, `password` of smtp. One that is left out stays, an empty one is removed;
+    never shown.
     """
 
     id: Identifier
@@ -142,8 +144,9 @@ def alert_violations(alert: Alert) -> Iterator[Violation]:
         given = getattr(alert, section) is not None
         if given and channel != alert.channel:
             yield Violation(f"/{section}", f"is for {channel} alerts, this one is {alert.channel}")
-        elif not given and channel == alert.channel:
-            yield Violation(f"/{section}", f"is required: a {channel} alert needs its settings")
+        elif not given and channel == alert.channel and not (channel == "webhook" and "url" in alert.secrets):
+            instead = ", or its URL as secrets.url" if channel == "webhook" else ""
+            yield Violation(f"/{section}", f"is required: a {channel} alert needs its settings{instead}")
     known = SECRETS[alert.channel]
     for name in alert.secrets:
         if name not in known:
@@ -152,7 +155,10 @@ def alert_violations(alert: Alert) -> Iterator[Violation]:
     for index, label in enumerate(alert.labels or ()):
         if not all(label.partition("=")):
             yield Violation(pointer("labels", index), f"{shown(label)} is not of the form key=value")
-    if alert.webhook is not None and (error := url_error(alert.webhook.url)):
+    if alert.webhook is not None and alert.channel == "webhook" and "url" in alert.secrets:
+        detail = 'must not be given beside secrets.url, which is kept until it is given as ""'
+        yield Violation("/webhook/url", detail)
+    elif alert.webhook is not None and (error := url_error(alert.webhook.url)):
         yield Violation("/webhook/url", f"{shown(alert.webhook.url)} {error}")
     if alert.smtp is not None:
         yield from (violation.under("/smtp") for violation in _smtp_violations(alert.smtp))

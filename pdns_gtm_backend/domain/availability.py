@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Final
 
 from pdns_gtm_backend.domain.client import NOBODY
 from pdns_gtm_backend.domain.instance import PoolSet
@@ -11,6 +12,9 @@ from pdns_gtm_backend.domain.pool import Address, Family, Pool
 from pdns_gtm_backend.domain.selection import draws_nothing, select
 from pdns_gtm_backend.domain.state import Health, TargetState
 from pdns_gtm_backend.domain.target import target_key
+
+NO_VERDICT: Final = "no verdict yet"
+"""The reason of an address or a check of which nothing is known."""
 
 
 class Availability(IntEnum):
@@ -130,7 +134,7 @@ def view_address(
         return AddressView(address, Availability.UP, health, "up")
     if health == "down":
         return AddressView(address, Availability.DOWN, health, f"down: {state.reason}" if state else "down")
-    return AddressView(address, Availability.UNKNOWN, health, "no verdict yet")
+    return AddressView(address, Availability.UNKNOWN, health, NO_VERDICT)
 
 
 def view_pool(pool: Pool, states: Mapping[str, TargetState], overrides: Iterable[Override] = ()) -> PoolView:

@@ -13,6 +13,7 @@ METADATA: Final = frozenset(
     for text in (
         "169.254.169.254",  # Amazon, Azure, Google, OpenStack and others
         "100.100.100.200",  # Alibaba Cloud
+        "168.63.129.16",  # Azure's platform: learn.microsoft.com/azure/virtual-network/what-is-ip-address-168-63-129-16
         "fd00:ec2::254",  # Amazon over IPv6
         "fd20:ce::254",  # Google over IPv6
     )
@@ -20,13 +21,16 @@ METADATA: Final = frozenset(
 THIS_NETWORK: Final = ipaddress.IPv4Network("0.0.0.0/8")
 BROADCAST: Final = ipaddress.IPv4Address("255.255.255.255")
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
+LOCAL_NAT64: Final = ipaddress.IPv6Network("64:ff9b:1::/48")
+"""Where in such an address the IPv4 address stands is up to each network (RFC 8215 section 5)."""
 
 
 def refused_target(address: str) -> str | None:
     """Why `address` is not probed unless private targets are allowed, or None.
 
-    Refused are loopback, link-local, unspecified, multicast and broadcast addresses, those of metadata services, and
-    the IPv6 forms that stand for such an IPv4 address (mapped, RFC 4291 section 2.5.5.2; NAT64, RFC 6052). Of names
+    Refused are loopback, link-local, site-local (RFC 3879), unspecified, multicast and broadcast addresses, those of
+    metadata services, and the IPv6 forms that stand for such an IPv4 address (mapped, RFC 4291 section 2.5.5.2; NAT64,
+    RFC 6052) or for one that nobody else can know (local-use NAT64, RFC 8215). Of names
     only `localhost` and those below it are (RFC 6761 section 6.3): what another one resolves to is judged at the probe.
     """
     kind = private_kind(address)
@@ -75,6 +79,10 @@ def _kind(address: IpAddress) -> str | None:
         return "a loopback address"
     if address.is_link_local:
         return "a link-local address"
+    if address.version == 6 and address.is_site_local:
+        return "a site-local address"
+    if address.version == 6 and address in LOCAL_NAT64:
+        return "an address of a network's own NAT64"
     if address.is_unspecified or (address.version == 4 and address in THIS_NETWORK):
         return "an unspecified address"
     if address.is_multicast or address == BROADCAST:

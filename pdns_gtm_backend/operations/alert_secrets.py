@@ -32,6 +32,7 @@ def settle(sealer: Sealer, before: Alert | None, after: Alert) -> tuple[Alert, S
                 _require_same_server(before, after, name)
         except ValueError as error:
             violations.append(Violation(pointer("secrets", name), str(error)))
+            kept[name] = ""
             continue
         if sealed is not None:
             kept[name] = sealed

@@ -1,5 +1,6 @@
 """What operators ask of alert receivers beside their configuration: how far they are told, and a test."""
 
+import threading
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -9,7 +10,7 @@ from pdns_gtm_backend.domain.alert import Alert, matches
 from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.operations.alert_matching import subject_of
 from pdns_gtm_backend.operations.documents import get
-from pdns_gtm_backend.operations.errors import NotNow, Unavailable
+from pdns_gtm_backend.operations.errors import Busy, NotNow, Unavailable
 from pdns_gtm_backend.operations.history import entry_of
 from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.store import kinds
@@ -19,7 +20,11 @@ from pdns_gtm_backend.store.snapshot import Snapshot
 
 TEST_SECONDS: Final = 15.0
 """The longest that a receiver may take, and what its answer takes to get here."""
+MAX_TESTS: Final = 4
+"""At once in this process: each keeps a thread waiting. A leader sends as many at once (`healthd.alerts.courier`)."""
 MAX_BACKLOG: Final = 1000
+
+_testing: Final = threading.BoundedSemaphore(MAX_TESTS)
 
 State = Literal["disabled", "waiting", "delivering", "failing"]
 
@@ -98,9 +103,23 @@ def backlog_of(alert: Alert, store: Deliveries, position: str, snapshot: Snapsho
 
 
 def send_test(operator: Operator, identifier: str) -> AlertTested:
-    """Have the leader send a test event, which is marked so. Raises NotFound, NotNow, NotPermitted, Unavailable."""
+    """Have the leader send a test event, which is marked so.
+
+    Raises Busy, NotFound, NotNow, NotPermitted, Unavailable.
+    """
     operator.require_unrestricted("alerts")
     get(operator, kinds.ALERTS, identifier)
+    if not _testing.acquire(blocking=False):
+        raise Busy(
+            f"{MAX_TESTS} tests of alerts are under way at this server: wait for one to end", round(TEST_SECONDS)
+        )
+    try:
+        return _tested(operator, identifier)
+    finally:
+        _testing.release()
+
+
+def _tested(operator: Operator, identifier: str) -> AlertTested:
     revision = operator.writer.reading().snapshot.version(kinds.ALERTS, identifier)
     try:
         tests = AlertTests(operator.writer.follower.repository.client)

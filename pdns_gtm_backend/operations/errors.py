@@ -91,6 +91,14 @@ class Unavailable(OperationError):
         super().__init__(detail)
 
 
+class Busy(OperationError):
+    """As many of these are under way as may be at once. retry_after: seconds after which another may be let in."""
+
+    def __init__(self, detail: str, retry_after: int) -> None:
+        self.retry_after = retry_after
+        super().__init__(detail)
+
+
 class ForeignStore(Unavailable):
     """Redis holds another store than this server's snapshot is of, or none."""
 

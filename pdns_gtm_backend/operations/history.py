@@ -13,6 +13,7 @@ from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.operations.errors import InvalidParameters, Unavailable
 from pdns_gtm_backend.operations.operator import Operator
 from pdns_gtm_backend.store import keys
+from pdns_gtm_backend.store.alert_deliveries import MAX_DIGITS
 from pdns_gtm_backend.store.repository import unavailable_reason
 
 POSITION: Final = re.compile(r"[0-9]{1,19}(-[0-9]{1,19})?", re.ASCII)
@@ -142,7 +143,7 @@ def entry_of(identifier: str, fields: Mapping[str, str], field: str) -> Mapping[
     milliseconds = int(identifier.partition("-")[0])
     head: dict[str, Any] = {"id": identifier, "time": rfc3339(milliseconds / 1000)}
     revision = fields.get("revision", "")
-    if revision.isdecimal():
+    if revision.isdecimal() and len(revision) <= MAX_DIGITS:
         head["revision"] = int(revision)
     try:
         body = json.loads(fields[field])

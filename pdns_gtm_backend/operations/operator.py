@@ -45,12 +45,16 @@ SYSTEM: Final = Actor("", "system", "admin")
 
 @dataclass(frozen=True, slots=True)
 class Quotas:
-    """What a server is set to hold at the most; None = as much as it can. shortest_interval: seconds of a check."""
+    """What a server is set to hold at the most; None = as much as it can. shortest_interval: seconds of a check.
+
+    alerts: receivers, each of which has a thread in the healthd that leads.
+    """
 
     instances: int | None = None
     pools_per_instance: int | None = None
     addresses_per_pool: int | None = None
     shortest_interval: float | None = None
+    alerts: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

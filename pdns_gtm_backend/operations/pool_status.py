@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from pdns_gtm_backend.domain.availability import AddressView, PoolView, address_health
+from pdns_gtm_backend.domain.availability import NO_VERDICT, AddressView, PoolView, address_health
 from pdns_gtm_backend.domain.configuration import pool_warnings
 from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.domain.override import Override
@@ -187,18 +187,23 @@ def moment(value: datetime | None) -> str | None:
 
 def _address(pool: PoolView, view: AddressView, snapshot: Snapshot, seen: Observation) -> AddressStatus:
     address = view.address
+    checks = [_check(name, pool.pool, view, snapshot, seen) for name in pool.pool.health_checks]
     return AddressStatus(
         address=address.address,
         availability=view.availability.name.lower(),
         health=view.health,
-        reason=view.reason,
+        reason=_unknown_reason(checks) if view.reason == NO_VERDICT else view.reason,
         since=_since(pool.pool, view, snapshot),
         mode=address.mode,
         weight=address.weight,
         labels=address.labels,
         override=view.override,
-        checks=[_check(name, pool.pool, view, snapshot, seen) for name in pool.pool.health_checks],
+        checks=checks,
     )
+
+
+def _unknown_reason(checks: Sequence[CheckStatus]) -> str:
+    return next((check.reason for check in checks if check.health == "unknown"), NO_VERDICT)
 
 
 def _since(pool: Pool, view: AddressView, snapshot: Snapshot) -> str | None:
@@ -219,7 +224,7 @@ def _check(name: str, pool: Pool, view: AddressView, snapshot: Snapshot, seen: O
         check=name,
         health=state.health if state is not None else "unknown",
         since=rfc3339(state.since) if state is not None else None,
-        reason=state.reason if state is not None else "no verdict yet",
+        reason=state.reason if state is not None else _missing(name, key, snapshot, seen),
         vantages={
             vantage: VerdictStatus(
                 verdict.health,
@@ -230,6 +235,15 @@ def _check(name: str, pool: Pool, view: AddressView, snapshot: Snapshot, seen: O
             for vantage, verdict in said.items()
         },
     )
+
+
+def _missing(check: str, key: str, snapshot: Snapshot, seen: Observation) -> str:
+    """Why a target has no verdict, as far as that is known."""
+    held = snapshot.health_checks.get(check)
+    if held is None or held.protocol != "external" or stale_reason(held, seen.heartbeats, seen.now):
+        return NO_VERDICT
+    judged = any(key in verdicts for verdicts in seen.verdicts.values())
+    return NO_VERDICT if judged else "nothing was reported yet"
 
 
 def _measured(report: TargetReport | None) -> tuple[float | None, float | None]:

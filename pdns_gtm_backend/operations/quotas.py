@@ -15,10 +15,8 @@ def require_quotas(
     quotas: Quotas, before: Snapshot, candidate: Snapshot, changes: Iterable[tuple[Any | None, Any | None]]
 ) -> None:
     """Raises QuotaReached where a change, of objects from before to after, goes over a quota or further over it."""
-    held, wanted = len(before.instances), len(candidate.instances)
-    if quotas.instances is not None and wanted > max(quotas.instances, held):
-        detail = f"this server holds {held} instances and may hold {quotas.instances}: {wanted} are too many"
-        raise QuotaReached(detail, "GTM_QUOTA_INSTANCES", quotas.instances, wanted)
+    _require_number(quotas.instances, "instances", len(before.instances), len(candidate.instances))
+    _require_number(quotas.alerts, "alerts", len(before.alerts), len(candidate.alerts))
     for old, new in changes:
         if isinstance(new, Instance):
             _require_pools(quotas.pools_per_instance, old, new)
@@ -26,6 +24,12 @@ def require_quotas(
             _require_addresses(quotas.addresses_per_pool, old, new)
         elif isinstance(new, HealthCheck):
             _require_interval(quotas.shortest_interval, old, new)
+
+
+def _require_number(limit: int | None, what: str, held: int, wanted: int) -> None:
+    if limit is not None and wanted > max(limit, held):
+        detail = f"this server holds {held} {what} and may hold {limit}: {wanted} are too many"
+        raise QuotaReached(detail, f"GTM_QUOTA_{what.upper()}", limit, wanted)
 
 
 def _require_pools(limit: int | None, before: Instance | None, after: Instance) -> None:

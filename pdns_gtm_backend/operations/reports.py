@@ -55,7 +55,8 @@ class ReportBatch:
 class ReportStatus:
     """The last report on an address. time: RFC 3339. age, ttl: seconds.
 
-    expired: is its time over? counts_as: what the check takes the address for now, by `when_expired` if it is.
+    expired: is its time over? counts_as: what the check takes the address for now, by `when_expired` if it is. Neither
+    knows of time in which healthd did not reach Redis, which does not count.
     """
 
     check: str

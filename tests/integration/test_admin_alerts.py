@@ -1,15 +1,21 @@
 """Alert receivers by the API: their secrets, the settings that they need, and what is told of changes."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pdns_gtm_backend.admin.problems import TYPE_PREFIX
+from pdns_gtm_backend.operations import alerts
 from pdns_gtm_backend.operations.alert_secrets import opened_secrets
 from pdns_gtm_backend.operations.sealing import Sealer
-from tests.support.api import Admin, emptied, policy, pool
+from pdns_gtm_backend.store import keys
+from pdns_gtm_backend.store.alert_deliveries import AlertTestReply, AlertTestRequest, AlertTests
+from tests.support.api import PREFIX, Admin, emptied, policy, pool
 from tests.support.redis_server import RedisServer
+from tests.support.store import eventually
 
 KEY_SECRET = "what-secrets-are-sealed-with-0123456789"
 WEBHOOK = {"id": "ops", "channel": "webhook", "webhook": {"url": "https://192.0.2.9/hook"}}
@@ -120,6 +126,22 @@ def test_what_cannot_be_is_refused_with_its_place(admin: Admin, body: dict[str, 
     assert list(faults(admin, "POST", "/alerts", body)) == places
 
 
+def test_a_url_that_is_a_secret_is_read_by_nobody(admin: Admin) -> None:
+    url = f"https://192.0.2.9/services/{SECRET}"
+    made = admin.post("/alerts", {"id": "ops", "channel": "webhook", "secrets": {"url": url}})
+    assert (made["webhook"], made["secrets"]["url"].startswith("(hidden ")) == (None, True)
+    assert opened(admin) == {"url": url}
+    exported = admin.get("/export")
+    assert admin.post("/apply", exported, 200)["changes"] == []
+    assert SECRET not in str([admin.get(path) for path in ("/alerts", "/export", "/audit", "/events")])
+    assert list(faults(admin, "PATCH", "/alerts/ops", {"webhook": WEBHOOK["webhook"]})) == ["/webhook/url"]
+    shown = admin.patch("/alerts/ops", {"webhook": WEBHOOK["webhook"], "secrets": {"url": ""}})
+    assert (shown["webhook"], shown["secrets"]) == (WEBHOOK["webhook"], {})
+    hidden = admin.patch("/alerts/ops", {"webhook": None, "secrets": {"url": url}})
+    assert (hidden["webhook"], opened(admin)) == (None, {"url": url})
+    assert list(faults(admin, "PATCH", "/alerts/ops", {"secrets": {"url": ""}})) == ["/webhook"]
+
+
 def test_filters_that_name_nothing_are_warned_about(admin: Admin) -> None:
     admin.post("/pools", pool("a", "192.0.2.1"))
     admin.post("/instances", {"name": "shop", "policies": [policy("world", ["default"], "a")]})
@@ -152,6 +174,38 @@ def test_a_receiver_that_was_never_told_has_a_status(admin: Admin) -> None:
     admin.get("/alerts/nothing/status", 404)
     admin.post("/alerts/nothing/test", {}, 404)
     assert "no healthd leads" in admin.post("/alerts/ops/test", {}, 409)["detail"]
+
+
+def test_tests_at_once_are_few(admin: Admin, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a receiver that hangs, and a leader that waits for it."""
+    monkeypatch.setattr(alerts, "TEST_SECONDS", 120.0)
+    admin.post("/alerts", WEBHOOK)
+    client = admin.services.follower.repository.client
+    client.set(keys.LEADER, "somebody")
+    leader = AlertTests(client)
+
+    def ask() -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {admin.token}"}
+        answer = admin.app.test_client().post(PREFIX + "/alerts/ops/test", headers=headers)
+        return answer.status_code, answer
+
+    def taken() -> AlertTestRequest:
+        eventually(lambda: client.llen(keys.ALERT_TESTS) > 0)
+        request = leader.take()
+        assert request is not None
+        return request
+
+    with ThreadPoolExecutor(5) as pool:
+        for _ in range(2):
+            asking = [pool.submit(ask) for _ in range(4)]
+            requests = [taken() for _ in range(4)]
+            status, refused = ask()
+            assert (status, refused.get_json()["type"]) == (429, TYPE_PREFIX + "busy")
+            assert refused.headers["Retry-After"] == "120"
+            for request in requests:
+                leader.reply(request, AlertTestReply(event="test-1", error="gone"))
+            assert [one.result()[0] for one in asking] == [200] * 4
+    client.delete(keys.LEADER)
 
 
 def test_roles_and_restricted_tokens(admin: Admin) -> None:

@@ -179,17 +179,20 @@ def test_an_instance_that_is_disabled_answers_nodata_until_it_is_enabled(admin: 
 
 
 def test_quotas(redis: RedisServer, tmp_path: Path) -> None:
-    limits = {"instances": 1, "pools_per_instance": 2, "addresses_per_pool": 2}
+    limits = {"instances": 1, "pools_per_instance": 2, "addresses_per_pool": 2, "alerts": 1}
     settings = {f"quota_{name}": limit for name, limit in limits.items()} | {"shortest_interval": 5}
     with RedisServer(tmp_path / "r") as own, Admin(own.url, tmp_path, **settings) as admin:
         for name in ("a", "b", "c"):
             admin.post("/pools", pool(name, "192.0.2.1", "192.0.2.2"))
         made = admin.post("/instances", {"name": "one", "policies": [policy("w", ["default"], "a", "b")]})
+        alert = {"id": "one", "channel": "webhook", "webhook": {"url": "https://192.0.2.9/"}}
+        admin.post("/alerts", alert)
         three = [policy("w", ["default"], "a", "b", "c")]
         over = {
             "GTM_QUOTA_INSTANCES": ("POST", "/instances", {"name": "two", "policies": [policy("w", ["default"], "a")]}),
             "GTM_QUOTA_POOLS_PER_INSTANCE": ("PATCH", f"/instances/{made['id']}", {"policies": three}),
             "GTM_QUOTA_ADDRESSES_PER_POOL": ("PUT", "/pools/a/addresses/192.0.2.3", {}),
+            "GTM_QUOTA_ALERTS": ("POST", "/alerts", alert | {"id": "two"}),
             "GTM_SHORTEST_INTERVAL": ("PUT", "/health-checks/q", {"protocol": "http", "fast_interval": 1}),
         }
         for quota, (verb, path, body) in over.items():

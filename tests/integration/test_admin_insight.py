@@ -155,6 +155,19 @@ def test_what_nobody_reports_on_is_stale(admin: Admin) -> None:
     assert admin.get(f"/instances/{unmonitored['id']}/status")["stale"] is False
 
 
+def test_what_was_never_reported_is_said_to_be(admin: Admin) -> None:
+    admin.post("/health-checks", {"id": "web", "protocol": "external"})
+    admin.post("/pools", pool("pool-a", "192.0.2.1", "192.0.2.2", health_checks=["web"]))
+
+    def reasons() -> list[tuple[str, str]]:
+        addresses = admin.get("/pools/pool-a/status")["addresses"]
+        return [(address["reason"], address["checks"][0]["reason"]) for address in addresses]
+
+    assert reasons() == [("no verdict yet", "no verdict yet")] * 2, "nobody probes"
+    seen_by(admin, "local", b=VantageVerdict(up=True, since=1000.0))
+    assert reasons() == [("nothing was reported yet",) * 2, ("no verdict yet",) * 2]
+
+
 def figure_without_checks(admin: Admin) -> Any:
     admin.post("/pools", pool("plain", "192.0.2.9"))
     return admin.post("/instances", {"name": "plain", "policies": [policy("world", ["default"], "plain")]})

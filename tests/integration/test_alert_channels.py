@@ -6,11 +6,14 @@ import hmac
 import json
 import os
 import re
+import signal
 import socket
 import ssl
 import stat
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +29,7 @@ from pdns_gtm_backend.domain.alert import Alert, Command, Smtp, Webhook
 from pdns_gtm_backend.operations.alert_secrets import settle
 from pdns_gtm_backend.operations.sealing import Sealer
 from tests.support.origins import Authority, Origin, refusing_port, silent, trickle
+from tests.support.probing import descriptors
 from tests.support.receivers import HttpReceiver, MailReceiver
 
 SEALER = Sealer("a-secret-of-many-characters")
@@ -104,6 +108,17 @@ def test_the_signature_is_that_of_standard_webhooks() -> None:
     assert posting.signature(key, identifier, stamp, b'{"test": 2432232314}') == expected
     plain = "v1," + base64.b64encode(hmac.digest(b"plain", b"a.1.{}", "sha256")).decode()
     assert posting.signature("plain", "a", "1", b"{}") == plain
+
+
+def test_a_webhook_may_keep_its_url_to_itself(receiver: HttpReceiver, means: Means) -> None:
+    hidden = Alert(id="ops", channel="webhook")
+    assert sent(hidden, means, url=receiver.url("/hook/t0ken-of-the-hook"), key="k").status == "HTTP 200"
+    (post,) = receiver.posts
+    assert (post.path, post.json["id"]) == ("/hook/t0ken-of-the-hook", EVENT["id"])
+    assert "webhook-signature" in post.headers
+    receiver.always = (404, b"no /hook/t0ken-of-the-hook here")
+    assert "t0ken" not in sent(hidden, means, url=receiver.url("/hook/t0ken-of-the-hook")).error
+    assert deliver(hidden, message(), SEALER, means).error == "the alert has no URL"
 
 
 def test_a_webhook_without_a_key_is_not_signed(receiver: HttpReceiver, means: Means) -> None:
@@ -232,6 +247,17 @@ def test_mail_is_handed_over(security: Any, means: Means, server_context: ssl.SS
     assert json.loads(text.decode().replace("\r\n", "\n").partition("\n\n")[2])["address"] == "192.0.2.1"
 
 
+def test_an_origin_cannot_keep_a_mail_from_being_sent(means: Means) -> None:
+    """By the status line that it answers probes with."""
+    told = message_of({**EVENT, "reason": "status 503 =?utf-8?q?=FF?= é"}, "ops")
+    with MailReceiver() as receiver:
+        result = deliver(mail(receiver.port, security="none"), told, SEALER, means)
+        assert (result.status, result.error) == ("250", "")
+        (letter,) = receiver.letters
+    subject = str(email.header.make_header(email.header.decode_header(letter.message["Subject"])))
+    assert subject.endswith("status 503 = ?utf-8?q?=FF?= é")
+
+
 def test_mail_that_is_refused_is_said(means: Means, server_context: ssl.SSLContext) -> None:
     with MailReceiver(server_context, "starttls", ("gtm", "correct horse")) as receiver:
         alert = mail(receiver.port, username="gtm")
@@ -297,10 +323,36 @@ def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path, mon
     assert not alive(child)
 
 
+def test_a_command_ends_where_it_cannot_be_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program(tmp_path, "page", "sleep 1000")
+    watched: list[int] = []
+
+    def fails(pid: int, *_: object) -> bool:
+        watched.append(pid)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(command, "_ends_within", fails)
+    assert run(tmp_path).error == "unexpected RuntimeError in healthd"
+    with pytest.raises(ChildProcessError):
+        os.waitpid(watched[0], os.WNOHANG)
+
+
 def test_what_a_command_leaves_behind_is_ended(tmp_path: Path) -> None:
     program(tmp_path, "page", f"sleep 1000 & echo $! > {tmp_path}/child")
     assert run(tmp_path).error == ""
     assert not alive(int((tmp_path / "child").read_text()))
+
+
+def test_what_has_left_the_group_of_a_command_holds_nothing_here(tmp_path: Path) -> None:
+    program(tmp_path, "page", f"setsid sleep 1000 & echo $! > {tmp_path}/child; echo said >&2; exit 3")
+    files, threads = descriptors(), threading.active_count()
+    assert run(tmp_path).error == "page: exit code 3: said"
+    child = int((tmp_path / "child").read_text())
+    try:
+        assert descriptors() <= files and threading.active_count() <= threads
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
 
 
 def alive(pid: int) -> bool:

@@ -3,6 +3,7 @@
 import logging
 import re
 import secrets
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from healthd.alerts import posting
 from healthd.alerts.courier import Courier
+from healthd.alerts.message import Message
 from healthd.alerts.metrics import AlertMetrics
 from healthd.alerts.receiver import Desk
 from healthd.alerts.sending import make_means
@@ -309,6 +311,45 @@ def test_a_broken_event_stops_nobody(site: Site, receiver: HttpReceiver) -> None
         happen(site, "first")
         until(lambda: "first" in [event.get("reason") for event in receiver.events()])
         assert [event.get("kind") for event in receiver.events()][:2] == ["unreadable", "unreadable"]
+
+
+def test_what_cannot_be_told_at_all_stops_nobody(
+    site: Site, receiver: HttpReceiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Nothing that does this is known: a channel is made to fail on one event, alone and among others."""
+    whole = posting.slack_body
+
+    def fails(message: Message) -> bytes:
+        if "poison" in message.text:
+            raise ZeroDivisionError
+        return whole(message)
+
+    monkeypatch.setattr(posting, "slack_body", fails)
+    site.configure(chat("chat", receiver, group_seconds=0))
+    with leading(site) as leader:
+        happen(site, "one", "two", "poison", "three", "four")
+        until(lambda: leader.known("chat").delivered == 4)
+        assert leader.known("chat").given_up == leader.metric("given_up_total", "chat") == 1
+        texts = "".join(post.json["text"] for post in receiver.posts)
+        assert [texts.count(word) for word in ("one", "two", "three", "four", "poison")] == [1, 1, 1, 1, 0]
+    (said,) = [one.getMessage() for one in caplog.records if "is given up: " in one.getMessage()]
+    assert "the message cannot be built: ZeroDivisionError" in said
+
+
+def test_one_that_is_told_no_more_is_not_counted(site: Site, receiver: HttpReceiver) -> None:
+    receiver.gate.clear()
+    site.configure(webhook("ops", receiver))
+    with leading(site) as leader:
+        happen(site, "first")
+        until(lambda: receiver.posts)
+        assert leader.metric("backlog", "ops") == 1
+        threads = [thread for thread in threading.enumerate() if thread.name == "alert ops"]
+        leader.token = ""
+        until(lambda: leader.metric("backlog", "ops") is None)
+        receiver.gate.set()
+        until(lambda: not any(thread.is_alive() for thread in threads))
+        names = ("delivered_total", "duration_seconds_count", "last_success_timestamp_seconds", "backlog")
+        assert [leader.metric(name, "ops") for name in names] == [None] * 4
 
 
 def test_redis_that_is_away_for_a_while_loses_nothing(site: Site, receiver: HttpReceiver) -> None:

@@ -110,6 +110,31 @@ def test_without_redis_and_disk_nothing_is_answered(tmp_path_factory: pytest.Tem
             backend.call("getAllDomains")
 
 
+def test_garbage_on_a_hundred_connections_keeps_no_query_waiting(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """They stay open: each used to hold one of the threads for 2 s, 50 s in all."""
+    folder = tmp_path_factory.mktemp("d")
+    settings = system_settings(folder, f"unix://{folder}/none", geo=False).model_copy(update={"backend_threads": 4})
+    with BackendProcess(settings) as backend, ExitStack() as opened:
+        peers = [
+            opened.enter_context(socket.create_connection(("127.0.0.1", settings.backend_port), 60)) for _ in range(100)
+        ]
+        for peer in peers:
+            peer.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+        reply = backend.get("/livez")
+        assert reply is not None, "answered within 20 s"
+        assert reply.status_code == 200
+        said = [until_closed(peer) for peer in peers]
+    assert {answer.partition(b"\r\n")[0] for answer in said} == {b"HTTP/1.1 400 Bad Request"}
+
+
+def until_closed(peer: socket.socket) -> bytes:
+    """What is said before the end of a connection."""
+    said = b""
+    while part := peer.recv(65536):
+        said += part
+    return said
+
+
 def test_a_dead_backend_is_a_servfail_and_no_answer(own: DnsSystem) -> None:
     own.backend.signal(signal.SIGKILL)
     wait_for(lambda: not own.backend.running, "the end of the backend")

@@ -66,23 +66,23 @@ def test_thousands_at_once() -> None:
 
 
 def test_no_more_probes_at_once_than_the_limit_and_the_others_in_their_turn() -> None:
-    with Origin(mute) as origin, looped(lambda _: http_work(DESTINATIONS, {}), limit=3) as submit:
-        watched = threading.Event()
-        most = 0
+    """Counted where they run: an origin learns a moment later that one has ended."""
+    probe, active, most = http_work(DESTINATIONS, {}), 0, 0
 
-        def watch() -> None:
-            nonlocal most
-            while not watched.wait(0.01):
-                most = max(most, origin.active)
+    async def counted(target: Target, task: Task) -> str:
+        nonlocal active, most
+        active += 1
+        most = max(most, active)
+        try:
+            return await probe(target, task)
+        finally:
+            active -= 1
 
-        watcher = threading.Thread(target=watch)
-        watcher.start()
+    with Origin(mute) as origin, looped(lambda _: counted, limit=3) as submit:
         began = time.monotonic()
         results = gathered(submit, [http_target(origin.port, timeout=0.2)] * 12)
         took = time.monotonic() - began
-        watched.set()
-        watcher.join()
-    assert most <= 3
+    assert (most, active) == (3, 0)
     assert took >= 4 * 0.2
     assert all(result.reason == "timeout" and result.duration < 0.2 + LATE for result in results)
 

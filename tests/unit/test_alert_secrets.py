@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pdns_gtm_backend.domain.alert import Alert, Smtp, Webhook
+from pdns_gtm_backend.domain.alert import Alert, Smtp, Webhook, alert_violations
 from pdns_gtm_backend.operations import audit
 from pdns_gtm_backend.operations.alert_secrets import check_alert, opened_secrets, purpose, settle
 from pdns_gtm_backend.operations.errors import NotPermitted
@@ -73,6 +73,21 @@ def test_what_a_channel_needs_is_asked_for() -> None:
     }
     held = stored(Alert(id="s", channel="slack", secrets={"url": "https://hooks.example/T/B/x"}))
     assert list(refused(replace(held, secrets={"url": ""}), held)) == ["/secrets/url"]
+
+
+def test_the_url_of_a_webhook_may_be_a_secret_in_the_place_of_its_settings() -> None:
+    url = "https://hooks.example/T/token-of-the-hook"
+    held = stored(Alert(id="ops", channel="webhook", secrets={"url": url, "key": KEY}))
+    assert opened_secrets(SEALER, held) == {"url": url, "key": KEY}
+    assert "token-of-the-hook" not in str(to_json(held)) + str(audit.entry("create", "alerts", "ops", None, held))
+    assert list(alert_violations(held)) == []
+    (both,) = alert_violations(stored(webhook(), held))
+    assert (both.pointer, 'given as ""' in both.detail) == ("/webhook/url", True)
+    assert list(alert_violations(stored(webhook(url=""), held))) == []
+    (neither,) = alert_violations(stored(Alert(id="ops", channel="webhook", secrets={"url": ""}), held))
+    assert (neither.pointer, "secrets.url" in neither.detail) == ("/webhook", True)
+    settled, refusals = settle(SEALER, None, Alert(id="ops", channel="webhook", secrets={"url": "gopher://x"}))
+    assert [one.pointer for one in (*refusals, *alert_violations(settled))] == ["/secrets/url"]
 
 
 def test_an_exported_one_says_that_it_is_not_here() -> None:

@@ -77,7 +77,7 @@ def test_the_subject_of_an_event_has_names_and_labels() -> None:
         st.none() | st.integers() | st.text() | st.lists(st.none() | st.text() | st.integers(), max_size=3),
     )
 )
-def trial_events_of_the_store_are_not_trusted(event: dict[str, Any]) -> None:
+def test_events_of_the_store_are_not_trusted(event: dict[str, Any]) -> None:
     found = subject_of(event, empty())
     assert all(isinstance(name, str) for name in (*found.instances, *found.pools))
     told = summary(event)
@@ -117,6 +117,9 @@ def smtp(**fields: Any) -> Smtp:
         (Alert(id="-", channel="slack"), ["/id"]),
         (Alert(id="s", channel="slack", secrets={"url": "sealed"}), []),
         (Alert(id="w", channel="webhook"), ["/webhook"]),
+        (Alert(id="w", channel="webhook", secrets={"url": "sealed"}), []),
+        (webhook(secrets={"url": "sealed"}), ["/webhook/url"]),
+        (Alert(id="s", channel="slack", webhook=Webhook(url="https://a.example/")), ["/webhook"]),
         (Alert(id="m", channel="smtp", smtp=smtp()), []),
         (Alert(id="m", channel="smtp", smtp=smtp(host="a b")), ["/smtp/host"]),
         (Alert(id="m", channel="smtp", smtp=smtp(sender="nobody")), ["/smtp/sender"]),
