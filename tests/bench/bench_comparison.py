@@ -98,8 +98,9 @@ class Course:
         self.pace = max(self.pace, 1.5 * rate / CHECKED)
 
     def run(self, mode: Mode, saturating: Path, rated: Path) -> None:
-        """One round of a mode."""
+        """One round of a mode, after a moment of the same load: caches have run out while the others were measured."""
         contender = self.contender
+        dnsperf(contender.port, saturating, WARM_SECONDS)
         changing = Changing(contender, self.history, self.out) if mode.changing else None
         calls = contender.calls()
         before = cpu_seconds(contender.processes())
