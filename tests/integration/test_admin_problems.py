@@ -14,6 +14,7 @@ from werkzeug.test import TestResponse
 
 from pdns_gtm_backend.admin.failure_limit import TRIES, FailureLimit
 from pdns_gtm_backend.admin.problems import KINDS, MEDIA_TYPE, TYPE_PREFIX
+from pdns_gtm_backend.operations.errors import Busy
 from pdns_gtm_backend.operations.operator import Quotas
 from pdns_gtm_backend.store.follower import Status
 from tests.support.api import PREFIX, Admin, figure, policy, pool
@@ -42,6 +43,10 @@ def divides() -> Any:
 
 def disconnects() -> Any:
     raise BadRequest("the client went away")
+
+
+def is_busy() -> Any:
+    raise Busy("4 of these are under way", 15)
 
 
 def failing(admin: Admin, view: Callable[[], Any] = divides) -> TestResponse:
@@ -102,6 +107,7 @@ EVERY: dict[str, Callable[[Admin], TestResponse]] = {
     "unauthenticated": lambda a: a.request("GET", "/pools", token="wrong"),
     "too-many-failures": often_failing,
     "quota": over_quota,
+    "busy": lambda a: failing(a, is_busy),
     "forbidden": lambda a: a.request("POST", "/pools", pool("x"), token=viewer(a)),
     "not-found": lambda a: a.request("GET", "/pools/nope"),
     "method-not-allowed": lambda a: a.request("DELETE", "/pools"),
@@ -170,6 +176,7 @@ def test_headers_that_go_with_problems(admin: Admin) -> None:
     assert changed.headers["ETag"] == admin.request("GET", "/pools/pool-a").headers["ETag"]
     assert int(foreign(admin).headers["Retry-After"]) > 0
     assert int(often_failing(admin).headers["Retry-After"]) > 0
+    assert EVERY["busy"](admin).headers["Retry-After"] == "15"
 
 
 def test_an_error_of_the_server_tells_nothing_of_itself(admin: Admin, caplog: pytest.LogCaptureFixture) -> None:
