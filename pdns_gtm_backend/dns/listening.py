@@ -53,15 +53,18 @@ def inherited(settings: Settings, arguments: Sequence[str]) -> socket.socket | N
     if not (mine and os.environ.pop("LISTEN_FDS", "") == "1"):
         return None
     found = socket.socket(fileno=SYSTEMD_FIRST)
-    if found.getsockname() == str(socket_path(settings)) or found.getsockname()[:2] == _address(settings):
+    if _is_wanted(found, settings):
         return found
     found.close()
     notify(f"FDSTOREREMOVE=1\n{KEPT}")
     return None
 
 
-def _address(settings: Settings) -> tuple[str, int]:
-    return settings.listen, settings.backend_port
+def _is_wanted(found: socket.socket, settings: Settings) -> bool:
+    if settings.transport == "unix":
+        path = socket_path(settings)
+        return found.getsockname() == str(path) and path.exists()
+    return found.family != socket.AF_UNIX and found.getsockname()[:2] == (settings.listen, settings.backend_port)
 
 
 def keep(descriptor: int) -> None:
