@@ -208,9 +208,9 @@ class Follower:
         self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=_entry_order)
         parts = _parts(self.serving)
         del held
+        self.status = replace(self.status, reloads=self.status.reloads + 1)
         self._publish(serving, None)
         _let_go(parts)
-        self.status = replace(self.status, reloads=self.status.reloads + 1)
         now = time.monotonic()
         self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
 
