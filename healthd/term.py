@@ -68,8 +68,11 @@ class Term:
         self._watch = recalled(office.vantages.told())
         self._suspended: Mapping[str, str] = self._watch.suspended
         self._noted = self._waiting = office.vantages.waiting()
-        if not office.vantages.reaches_back_to(self._position):
-            log.warning("verdicts were lost before they were decided: all are decided anew")
+        self._before = office.vantages.leadership()
+        # A leader may have decided on verdicts before it knew that Redis had lost the states that followed from them.
+        another_history = self._before.replication_id not in ("", serving.snapshot.position.replication_id)
+        if another_history or not office.vantages.reaches_back_to(self._position):
+            log.warning("verdicts or states may be lost: what they say against each other is decided anew")
             self._waiting |= _contrary(self._board, serving.snapshot)
         self._outvoted: frozenset[Cause] = frozenset()
         self._ready = self._waiting
@@ -89,7 +92,7 @@ class Term:
 
     def open(self) -> None:
         """Note who leads now; it is told once everything that the last leader has not told is."""
-        before = self._office.vantages.leadership()
+        before = self._before
         history = self._serving.snapshot.position.replication_id
         events = self._opening
         if before.name != self._office.name:
