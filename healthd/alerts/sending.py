@@ -14,7 +14,8 @@ from healthd.probes.destination import Destinations
 from healthd.probes.result import Attempt
 from healthd.probes.stream import Stream, TlsStream, client_context, connect, start_tls
 from pdns_gtm_backend.domain.alert import Alert
-from pdns_gtm_backend.domain.private_targets import is_address, refused_receiver
+from pdns_gtm_backend.domain.names import is_address
+from pdns_gtm_backend.domain.private_targets import refused_receiver
 
 SEND_SECONDS: Final = 10.0
 """The longest that sending one event may take, whatever the receiver does."""

@@ -9,7 +9,7 @@ import requests
 
 from pdns_gtm_backend.cli.client import Client, path_of
 from pdns_gtm_backend.cli.doctor_report import INFO, OK, PROBLEM, SKIPPED, WARNING, Finding, member
-from pdns_gtm_backend.cli.failures import UNAVAILABLE, Failure
+from pdns_gtm_backend.cli.overview import known_vantages
 
 SECONDS: Final = 5.0
 OLDEST_GEO: Final = 90 * 86_400
@@ -118,20 +118,11 @@ def ask_api(client: Client) -> Known:
     checks = [check for check in client.items("/health-checks") if isinstance(check, dict)]
     return Known(
         instances=list(client.items("/instances")),
-        vantages=_vantages(client),
+        vantages=known_vantages(client),
         unmonitored=unmonitored,
         stale=_stale(client, [str(check["id"]) for check in checks[:MOST_CHECKS]]),
         pinging=any(check.get("protocol") == "ping" for check in checks),
     )
-
-
-def _vantages(client: Client) -> Sequence[Data] | None:
-    try:
-        return list(client.page("/vantages")["items"])
-    except Failure as failure:
-        if failure.exit_code != UNAVAILABLE:
-            raise
-        return None
 
 
 def _stale(client: Client, checks: Iterable[str]) -> Mapping[str, str]:

@@ -68,7 +68,7 @@ def status(session: Session, name: str | None) -> None:
 def look(client: Client) -> Overview:
     """What is wrong now. Raises Failure."""
     ready = client.readiness()
-    vantages = _vantages(client)
+    vantages = known_vantages(client)
     troubles = [
         *_store_troubles(ready),
         *_vantage_troubles(vantages),
@@ -121,8 +121,8 @@ def _store_troubles(ready: Data) -> Iterator[Trouble]:
             yield Trouble("warning", "geo database", name, "-", str(database["error"]))
 
 
-def _vantages(client: Client) -> Sequence[Data] | None:
-    """The vantages; None where the store is away, which is told otherwise."""
+def known_vantages(client: Client) -> Sequence[Data] | None:
+    """The vantages; None where the store is away, which is told otherwise. Raises Failure."""
     try:
         return list(client.page("/vantages")["items"])
     except Failure as failure:

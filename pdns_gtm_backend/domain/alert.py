@@ -11,8 +11,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 from pdns_gtm_backend.domain.document import Identifier, Port, document
 from pdns_gtm_backend.domain.event import EventKind
-from pdns_gtm_backend.domain.names import domain_name_error, identifier_error
-from pdns_gtm_backend.domain.private_targets import is_address
+from pdns_gtm_backend.domain.names import domain_name_error, identifier_error, is_address
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 
 Channel = Literal["webhook", "slack", "dingtalk", "smtp", "command"]

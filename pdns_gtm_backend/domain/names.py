@@ -1,5 +1,6 @@
 """Domain names and identifiers as text: what is allowed, and the one form that names are compared in."""
 
+import ipaddress
 import re
 from collections.abc import Iterator
 from itertools import islice
@@ -13,6 +14,15 @@ IDENTIFIER: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?", re
 def canonical(name: str) -> str:
     """Lower case and without the trailing dot (RFC 4343: names compare without regard to case). The root is ""."""
     return name.lower().removesuffix(".")
+
+
+def is_address(text: str) -> bool:
+    """Is this an IP address, and so no name?"""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def domain_name_error(name: str, *, wildcard: bool = False) -> str | None:

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le, MaxLen, MinLen
 
 from pdns_gtm_backend.domain.client import address_bits
 from pdns_gtm_backend.domain.document import DomainNameText, Identifier, Labels, Weight, document
-from pdns_gtm_backend.domain.names import canonical, domain_name_error, identifier_error
+from pdns_gtm_backend.domain.names import canonical, domain_name_error, identifier_error, is_address
 from pdns_gtm_backend.domain.violation import Violation, pointer, shown
 
 Family = Literal["ipv4", "ipv6", "domain"]
@@ -76,7 +76,7 @@ def canonical_address(address: str, family: Family) -> str:
     Raises ValueError with a sentence where `address` is none of `family`.
     """
     if family == "domain":
-        if _is_ip(canonical(address)):
+        if is_address(canonical(address)):
             raise ValueError("is an IP address, a 'domain' pool holds names")
         if error := domain_name_error(address):
             raise ValueError(error)
@@ -105,14 +105,6 @@ def canonical_pool(pool: Pool) -> Pool:
     addresses = tuple(replace(a, address=canonical_address(a.address, pool.type)) for a in pool.addresses)
     host = None if pool.host is None else canonical(pool.host)
     return replace(pool, addresses=addresses, host=host, sni=None if pool.sni is None else canonical(pool.sni))
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
 
 
 def pool_violations(pool: Pool) -> Iterator[Violation]:

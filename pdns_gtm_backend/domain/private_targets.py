@@ -53,15 +53,6 @@ def private_kind(address: str) -> str | None:
     return _kind(parsed)
 
 
-def is_address(text: str) -> bool:
-    """Is this an IP address?"""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
-
-
 def _embedded(address: IpAddress) -> IpAddress:
     if isinstance(address, ipaddress.IPv4Address):
         return address

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import json
-import logging
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Final
 
 from annotated_types import Ge
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import StringConstraints, TypeAdapter
 
 from pdns_gtm_backend.domain.document import document
 from pdns_gtm_backend.domain.state import Moment, Text
-from pdns_gtm_backend.store import keys, scripts
+from pdns_gtm_backend.store import keys, request_reply, scripts
 from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.reading import parsed_or_none
+from pdns_gtm_backend.store.request_reply import RequestId
 
-log = logging.getLogger(__name__)
-
-BLOCK_SECONDS: Final = 0.5
-"""Below the time-out of a command, which would end a longer wait with an error."""
-KEPT_SECONDS: Final = 60
-MAX_PENDING: Final = 100
 PAGE: Final = 1000
 """Events that are looked at at once to find where a new receiver begins."""
 STREAM_START: Final = "0-0"
@@ -59,7 +51,7 @@ class Delivery:
 class AlertTestRequest:
     """Asks the leader to try a receiver. revision: what its snapshot must hold. until: when the asker is gone."""
 
-    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    id: RequestId
     alert: Text
     revision: Count
     until: Moment
@@ -103,7 +95,7 @@ class Deliveries:
     def get(self, alert: str) -> Delivery | None:
         """How far one is; None where nothing is known."""
         text: Any = self._client.hget(keys.ALERT_DELIVERIES, alert)
-        return None if text is None else _parsed(_DELIVERY, text, "delivery")
+        return None if text is None else parsed_or_none(_DELIVERY, text, "a delivery")
 
     def known(self) -> Sequence[str]:
         """The receivers of which anything is known."""
@@ -164,40 +156,16 @@ class AlertTests:
 
     def ask(self, alert: str, revision: int, timeout: float) -> AlertTestReply | None:
         """Have the leader send a test event; None where nobody replies within `timeout` seconds."""
-        identifier = secrets.token_hex(16)
-        seconds, microseconds = self._client.time()
-        until = seconds + microseconds / 1e6 + timeout
+        identifier, until = request_reply.new_request(self._client, timeout)
         request = AlertTestRequest(id=identifier, alert=alert, revision=revision, until=until)
-        _push(self._client, keys.ALERT_TESTS, _REQUEST.dump_json(request))
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            popped: Any = self._client.blpop([keys.vantage_reply(identifier)], timeout=min(BLOCK_SECONDS, left))
-            if popped is not None:
-                return _parsed(_REPLY, popped[1], "reply")
-        return None
+        request_reply.send_request(self._client, [keys.ALERT_TESTS], _REQUEST.dump_json(request))
+        told = request_reply.replies(self._client, identifier, _REPLY, timeout)
+        return next(told, None)
 
     def take(self) -> AlertTestRequest | None:
         """The next request; None where none comes for half a second, or none that can be read."""
-        popped: Any = self._client.blpop([keys.ALERT_TESTS], timeout=BLOCK_SECONDS)
-        return None if popped is None else _parsed(_REQUEST, popped[1], "request")
+        return request_reply.take_request(self._client, keys.ALERT_TESTS, _REQUEST)
 
     def reply(self, request: AlertTestRequest, reply: AlertTestReply) -> None:
         """Answer a request."""
-        _push(self._client, keys.vantage_reply(request.id), _REPLY.dump_json(reply))
-
-
-def _push(client: Client, key: str, document: bytes) -> None:
-    pipe = client.pipeline(transaction=True)
-    pipe.rpush(key, document.decode())
-    pipe.ltrim(key, -MAX_PENDING, -1)
-    pipe.expire(key, KEPT_SECONDS)
-    pipe.execute()
-
-
-def _parsed(adapter: TypeAdapter[Any], text: str, what: str) -> Any | None:
-    try:
-        return adapter.validate_json(text)
-    except (ValidationError, UnicodeError, RecursionError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        log.error("a %s in the store is broken: %s", what, json.dumps(said))
-        return None
+        request_reply.send_reply(self._client, request.id, _REPLY.dump_json(reply))

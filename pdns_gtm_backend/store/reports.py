@@ -5,21 +5,19 @@ Reports are no part of the configuration: they have no revision, and nothing exp
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pdns_gtm_backend.domain.health_check import Report
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, scripts
 from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.reading import parsed_or_none
 from pdns_gtm_backend.store.repository import Conflict
 from pdns_gtm_backend.store.vantages import FEED_START, stream_entries
-
-log = logging.getLogger(__name__)
 
 KEPT_FEED: Final = 10_000
 MAX_PURGED: Final = 1000
@@ -110,9 +108,4 @@ def _news(entries: Sequence[tuple[str, Mapping[str, str]]]) -> Iterator[ReportNe
 
 
 def _parsed(subject: Subject, text: str) -> Report | None:
-    try:
-        return _REPORT.validate_json(text)
-    except (ValidationError, UnicodeError, RecursionError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        log.error("the report of %s in the store is broken: %s", shown(_field(subject)), said)
-        return None
+    return parsed_or_none(_REPORT, text, f"the report of {shown(_field(subject))}")

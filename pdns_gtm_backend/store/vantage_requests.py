@@ -1,35 +1,21 @@
-"""What vantages are asked while they run: what they remember of a target, or to probe it now.
-
-A request is a document in a list of the vantage, a reply one in a list of the request; both go away by themselves, so
-that nothing is left of a vantage or of an asker that died.
-"""
+"""What vantages are asked while they run: what they remember of a target, or to probe it now."""
 
 from __future__ import annotations
 
-import json
-import logging
-import secrets
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Final, Literal
 
 from annotated_types import MaxLen, MinLen
-from pydantic import StringConstraints, TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pdns_gtm_backend.domain.document import document
 from pdns_gtm_backend.domain.state import Moment, ProbeRecord, Text
-from pdns_gtm_backend.store import keys
+from pdns_gtm_backend.store import keys, request_reply
 from pdns_gtm_backend.store.connection import Client
-
-log = logging.getLogger(__name__)
+from pdns_gtm_backend.store.request_reply import RequestId
 
 MAX_TARGETS: Final = 1000
-MAX_PENDING: Final = 100
-REQUEST_SECONDS: Final = 30
-REPLY_SECONDS: Final = 60
-BLOCK_SECONDS: Final = 0.5
-"""Below the time-out of a command, which would end a longer wait with an error."""
 
 Kind = Literal["latest", "history", "probe"]
 
@@ -42,7 +28,7 @@ class Request:
     seconds since the epoch by Redis's clock.
     """
 
-    id: Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{32}$")]
+    id: RequestId
     kind: Kind
     until: Moment
     targets: Annotated[tuple[str, ...], MinLen(1), MaxLen(MAX_TARGETS)]
@@ -123,26 +109,15 @@ class VantageRequests:
         waited = frozenset(vantages)
         if not waited or not targets:
             return {}
-        identifier = secrets.token_hex(16)
-        seconds, microseconds = self._client.time()
-        until = seconds + microseconds / 1e6 + timeout
+        identifier, until = request_reply.new_request(self._client, timeout)
         request = Request(id=identifier, kind=kind, until=until, targets=tuple(dict.fromkeys(targets)))
-        pipe = self._client.pipeline(transaction=False)
-        for vantage in waited:
-            pipe.rpush(keys.vantage_requests(vantage), _REQUEST.dump_json(request).decode())
-            pipe.ltrim(keys.vantage_requests(vantage), -MAX_PENDING, -1)
-            pipe.expire(keys.vantage_requests(vantage), REQUEST_SECONDS)
-        pipe.execute()
-        return self._collect(identifier, waited, timeout)
-
-    def _collect(self, identifier: str, waited: frozenset[str], timeout: float) -> Mapping[str, Reports]:
-        deadline = time.monotonic() + timeout
+        request_reply.send_request(self._client, map(keys.vantage_requests, waited), _REQUEST.dump_json(request))
         found: dict[str, Reports] = {}
-        while len(found) < len(waited) and (left := deadline - time.monotonic()) > 0:
-            popped: Any = self._client.blpop([keys.vantage_reply(identifier)], timeout=min(BLOCK_SECONDS, left))
-            reply = None if popped is None else _parsed(_REPLY, popped[1], "reply")
+        for reply in request_reply.replies(self._client, identifier, _REPLY, timeout):
             if reply is not None and reply.vantage in waited:
                 found[reply.vantage] = {report.target: report for report in reply.reports}
+            if len(found) == len(waited):
+                break
         return found
 
 
@@ -155,22 +130,9 @@ class RequestInbox:
 
     def take(self) -> Request | None:
         """The next request; None where none comes for half a second, or none that can be read."""
-        popped: Any = self._client.blpop([keys.vantage_requests(self._vantage)], timeout=BLOCK_SECONDS)
-        return None if popped is None else _parsed(_REQUEST, popped[1], "request")
+        return request_reply.take_request(self._client, keys.vantage_requests(self._vantage), _REQUEST)
 
     def reply(self, request: Request, reports: Sequence[TargetReport]) -> None:
         """Answer a request."""
-        key = keys.vantage_reply(request.id)
-        pipe = self._client.pipeline(transaction=True)
-        pipe.rpush(key, _REPLY.dump_json(Reply(vantage=self._vantage, reports=tuple(reports))).decode())
-        pipe.expire(key, REPLY_SECONDS)
-        pipe.execute()
-
-
-def _parsed(adapter: TypeAdapter[Any], text: str, what: str) -> Any | None:
-    try:
-        return adapter.validate_json(text)
-    except (ValidationError, UnicodeError, RecursionError) as error:
-        said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        log.error("a %s in the store is broken: %s", what, json.dumps(said))
-        return None
+        reply = Reply(vantage=self._vantage, reports=tuple(reports))
+        request_reply.send_reply(self._client, request.id, _REPLY.dump_json(reply))

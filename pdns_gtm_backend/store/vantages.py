@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final, TypeVar
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from pdns_gtm_backend.domain.document import document
 from pdns_gtm_backend.domain.names import identifier_error
@@ -17,6 +17,8 @@ from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, scripts
 from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.kinds import BrokenDocument
+from pdns_gtm_backend.store.reading import parsed
 from pdns_gtm_backend.store.repository import KEPT_AUDIT, Conflict
 
 log = logging.getLogger(__name__)
@@ -192,10 +194,10 @@ class Vantages:
         found: dict[str, T] = {}
         for name, text in held.items():
             try:
-                found[name] = adapter.validate_json(text)
-            except (ValidationError, UnicodeError, RecursionError) as error:
+                found[name] = parsed(adapter, text)
+            except BrokenDocument as error:
                 if self._broken.get((what, name)) != text:
-                    log.error("%s of %s in the store is broken: %s", what, shown(name), _first_line(error))
+                    log.error("%s of %s in the store is broken: %s", what, shown(name), error)
                 self._broken[what, name] = text
         return found
 
@@ -298,7 +300,3 @@ def stream_entries(reply: Any) -> Sequence[tuple[str, dict[str, str]]]:
         return listed[0] if listed and isinstance(listed[0], list) else listed
     ((_, listed),) = reply
     return list(listed)
-
-
-def _first_line(error: ValidationError | UnicodeError | RecursionError) -> str:
-    return error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)

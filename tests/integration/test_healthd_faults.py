@@ -12,8 +12,10 @@ import pytest
 from healthd.watch import LOST_SECONDS
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.target import target_key
-from pdns_gtm_backend.store import keys
+from pdns_gtm_backend.store import keys, kinds
 from pdns_gtm_backend.store.leases import Lease
+from pdns_gtm_backend.store.repository import Commit
+from pdns_gtm_backend.store.snapshot import Change
 from tests.support.healthd import Healthd, Origins, Site
 from tests.support.store import instance, pool
 
@@ -127,6 +129,30 @@ def test_a_state_that_redis_has_lost_is_told_again(site: Site, origins: Origins)
     took = site.until(lambda: site.health(A1) == "down" and site.effective() == "failover")
     assert took < LEFT_SECONDS
     site.until(lambda: site.events("store.history-changed"))
+
+
+def test_a_verdict_whose_state_was_lost_after_it_was_decided_is_decided_anew(site: Site, origins: Origins) -> None:
+    """A leader that did not yet know that Redis was restored has noted the verdict as decided; the states are gone."""
+    configure(site, origins)
+    healthd = site.healthd("hz")
+    settled(site, "hz")
+    before = site.follower.serving.snapshot
+    origins.stop(A1)
+    site.until(lambda: site.effective() == "failover")
+    newest: Any = site.client.xrevrange(keys.VERDICT_FEED, count=1)
+    site.until(lambda: site.vantages.decided() == newest[0][0])
+    assert healthd.stop() == 0
+    lost = [
+        Change(kind, key, before.documents[kind].get(key))
+        for kind in (kinds.TARGET_STATES, kinds.POLICY_STATES)
+        for key in site.follower.serving.snapshot.documents[kind]
+    ]
+    site.repository.commit(Commit(lost), site.store_id)
+    site.until(lambda: (site.health(A1), site.effective()) == ("up", "default"))
+    site.client.hset(keys.LEADERSHIP, "replication_id", "another history")
+    assert site.vantages.verdicts("hz")[TARGET].health == "down"
+    healthd.start()
+    site.until(lambda: (site.health(A1), site.effective()) == ("down", "failover"))
 
 
 def test_a_killed_leader_is_replaced_in_time_and_nothing_changes_by_that(site: Site, origins: Origins) -> None:
