@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from pydantic import ValidationError
 
 from pdns_gtm_backend.dns.listening import inherited, keep, make
-from pdns_gtm_backend.dns.unix_parent import WORKER_ARGUMENT, Parent
+from pdns_gtm_backend.dns.unix_parent import REPLACING, WORKER_ARGUMENT, Parent
+from pdns_gtm_backend.long_lived import long_lived
 from pdns_gtm_backend.settings import Settings
 
 WRONG_SETTING = 2
@@ -38,13 +39,14 @@ def _serve(settings: Settings, arguments: Sequence[str]) -> None:
 
         Server(settings, inherited(settings, arguments)).run()
     elif arguments[:1] == [WORKER_ARGUMENT]:
-        from pdns_gtm_backend.dns.backend import FIRST_SNAPSHOT_SECONDS, Backend
-        from pdns_gtm_backend.dns.unix import serve
+        with long_lived():
+            from pdns_gtm_backend.dns.backend import Backend
+            from pdns_gtm_backend.dns.unix import serve
 
         listening, control = (socket.socket(fileno=int(number)) for number in arguments[1:3])
         backend = Backend(settings)
         backend.start()
-        backend.follower.wait_until_known(FIRST_SNAPSHOT_SECONDS)
+        backend.wait_until_known(replacing=REPLACING in arguments[3:])
         serve(backend, listening, control, (settings.listen, settings.backend_port))
     else:
         listening = inherited(settings, arguments) or make(settings)

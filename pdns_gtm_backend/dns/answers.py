@@ -13,7 +13,7 @@ from pdns_gtm_backend.domain.client import NOBODY, NOWHERE, Network, Place, pars
 from pdns_gtm_backend.domain.line import SCOPES
 from pdns_gtm_backend.domain.pool import RECORD_TYPES
 from pdns_gtm_backend.domain.zone import RRset
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.serving import Prepared
 
 Record = dict[str, Any]
 """A record as PowerDNS reads it: qname, qtype, content, and ttl, auth, domain_id, scopeMask as numbers."""
@@ -29,7 +29,7 @@ class View:
     purged: is PowerDNS told of every change? Then it may keep an answer that is the same for all.
     """
 
-    serving: Serving
+    serving: Prepared
     zones: Zones
     locate: Callable[[Network], Place]
     purged: Callable[[], bool] = lambda: False

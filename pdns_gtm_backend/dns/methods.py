@@ -13,7 +13,6 @@ import orjson
 from pdns_gtm_backend.dns import zone_secrets, zone_writes
 from pdns_gtm_backend.dns.answers import Question, list_zone, lookup
 from pdns_gtm_backend.dns.backend import Backend
-from pdns_gtm_backend.dns.commands import run_command
 from pdns_gtm_backend.dns.request import BadRequest, Parameters, Request
 from pdns_gtm_backend.dns.searching import search
 from pdns_gtm_backend.dns.zones import ServedZone
@@ -28,6 +27,15 @@ Method = Callable[[Request], Any]
 MAX_REQUEST_BYTES: Final = 16 * 1024 * 1024
 LOOKUP_REQUEST: Final = b'{"method": "lookup"'
 """How PowerDNS begins what it asks for each query."""
+
+
+ANSWERING: Final = frozenset(
+    {
+        *("initialize", "lookup", "APILookup", "getAllDomains", "getDomainInfo", "getBeforeAndAfterNamesAbsolute"),
+        *("getAllDomainMetadata", "getDomainMetadata", "getDomainKeys", "getTSIGKey", "getTSIGKeys"),
+    }
+)
+"""What PowerDNS asks to answer queries and to start. All else wants the whole snapshot, soon after a start too."""
 
 
 class UnknownMethod(BadRequest):
@@ -50,6 +58,8 @@ def call(backend: Backend, body: bytes, connection: str = "") -> tuple[str, byte
     method = METHODS.get(name)
     if method is None:
         raise UnknownMethod(f"method {shown(name)} is not served; served are {', '.join(METHODS)}")
+    if name not in ANSWERING:
+        backend.wait_until_whole()
     request = Request(backend, parameters, connection)
     try:
         reply = {"result": method(request)}
@@ -141,6 +151,9 @@ def _search_records(request: Request) -> Any:
 
 
 def _direct_backend_command(request: Request) -> Any:
+    # It brings many operations along, which answers do not need: a process starts sooner without.
+    from pdns_gtm_backend.dns.commands import run_command
+
     return run_command(request.backend, request.text("query"))
 
 

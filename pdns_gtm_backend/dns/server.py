@@ -24,6 +24,7 @@ from gunicorn.util import close_graceful
 from gunicorn.workers.gthread import ThreadWorker
 
 from pdns_gtm_backend.dns.listening import keep
+from pdns_gtm_backend.long_lived import long_lived
 from pdns_gtm_backend.settings import Settings
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ def _keep(arbiter: Any) -> None:
         keep(listener.fileno())
 
 
+def _note_others(arbiter: Any, _worker: object) -> None:
+    arbiter.app.replacing = bool(arbiter.WORKERS)
+
+
 def _follows(conn: Any) -> bool:
     """Does another request follow on a connection, within a moment?"""
     if conn.parser.unreader.buf.getvalue():
@@ -76,6 +81,7 @@ class Server(BaseApplication):  # type: ignore[misc]
         self.settings = settings
         self._listening = listening
         self.backend: Backend | None = None
+        self.replacing = False
         super().__init__()
 
     def load_config(self) -> None:
@@ -93,6 +99,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             "max_requests": 0,
             "control_socket_disable": True,
             "when_ready": _keep,
+            "pre_fork": _note_others,
             "proc_name": "pdns-gtm-backend",
         }
         for name, value in options.items():
@@ -100,8 +107,9 @@ class Server(BaseApplication):  # type: ignore[misc]
 
     def load(self) -> Flask:
         """Make the application, in the worker. What is imported here stays out of the parent: SIGHUP takes new code."""
-        from pdns_gtm_backend.dns.backend import FIRST_SNAPSHOT_SECONDS, Backend
-        from pdns_gtm_backend.dns.http import create_app
+        with long_lived():
+            from pdns_gtm_backend.dns.backend import Backend
+            from pdns_gtm_backend.dns.http import create_app
 
         try:
             self.backend = Backend(self.settings)
@@ -109,7 +117,7 @@ class Server(BaseApplication):  # type: ignore[misc]
             sys.stderr.write(f"{error}\n")
             sys.exit(Arbiter.APP_LOAD_ERROR)
         self.backend.start()
-        self.backend.follower.wait_until_known(FIRST_SNAPSHOT_SECONDS)
+        self.backend.wait_until_known(replacing=self.replacing)
         return create_app(self.backend, self.settings.backend_secret)
 
     def run(self) -> None:

@@ -6,11 +6,11 @@ from pdns_gtm_backend.dns.purge import EVERYTHING
 from pdns_gtm_backend.domain.names import ancestors, canonical
 from pdns_gtm_backend.domain.zone import RRset
 from pdns_gtm_backend.store import kinds
-from pdns_gtm_backend.store.serving import Serving, touched
+from pdns_gtm_backend.store.serving import Prepared, touched
 from pdns_gtm_backend.store.snapshot import Change
 
 
-def stale_names(before: Serving, after: Serving, changes: Sequence[Change] | None) -> tuple[list[str], bool]:
+def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | None) -> tuple[list[str], bool]:
     """The names to purge, as PowerDNS writes them in a purge, and whether the list of zones has changed.
 
     changes: what leads from `before` to `after`; None = anything may have changed.
@@ -34,12 +34,12 @@ OF_A_ZONE = frozenset({kinds.ZONES, kinds.ZONE_METADATA, kinds.ZONE_KEYS})
 """Kinds whose documents say something about all names of the zone that their id begins with."""
 
 
-def _owned(serving: Serving, instance: str) -> frozenset[str]:
+def _owned(serving: Prepared, instance: str) -> frozenset[str]:
     served = serving.instances.get(instance)
     return frozenset(served.instance.owned_names() if served else ())
 
 
-def _names_of(serving: Serving, instances: Iterable[str]) -> Iterator[str]:
+def _names_of(serving: Prepared, instances: Iterable[str]) -> Iterator[str]:
     for instance in instances:
         for name in _owned(serving, instance):
             yield _below_wildcard(name)

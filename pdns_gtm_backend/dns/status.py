@@ -30,7 +30,7 @@ def readiness(backend: Backend, now: float) -> dict[str, Any]:
         "store": {"state": store.state, "detail": store.detail, "since": store.since, "reloads": store.reloads},
         "store_id": snapshot.position.store_id,
         "revision": snapshot.revision,
-        "instances": len(snapshot.instances),
+        "instances": len(backend.serving.instances),
         **({} if backend.edge is None else {"edge": {"working": backend.edge.working, "detail": backend.edge.failure}}),
         "broken_documents": [f"{kind} {name}: {why}" for (kind, name), why in list(snapshot.problems.items())[:100]],
         "geo": {
@@ -68,7 +68,7 @@ class BackendCollector(Collector):
         yield _gauge(
             "gtm_backend_snapshot_revision", "revision of the store that answers are made from", snapshot.revision
         )
-        yield _gauge("gtm_backend_instances", "instances in the snapshot", len(snapshot.instances))
+        yield _gauge("gtm_backend_instances", "instances in the snapshot", len(backend.serving.instances))
         yield _gauge("gtm_backend_broken_documents", "documents that could not be read", len(snapshot.problems))
         states = GaugeMetricFamily("gtm_backend_store_state", "1 for the state of the store", labels=("state",))
         for name in STORE_STATES:

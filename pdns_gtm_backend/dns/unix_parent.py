@@ -38,6 +38,8 @@ STOP_SECONDS: Final = 5.0
 AGAIN_SECONDS: Final = 0.5
 """Between two starts of a worker that dies."""
 WORKER_ARGUMENT: Final = "--worker"
+REPLACING: Final = "--replacing"
+"""Tells a worker that another one answers until it is ready."""
 
 
 @dataclass(slots=True)
@@ -96,10 +98,10 @@ class Parent:
         self._end(worker)
         return None
 
-    def _spawned(self) -> Worker:
+    def _spawned(self, *more: str) -> Worker:
         mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         numbers = (self._listening.fileno(), theirs.fileno())
-        command = [sys.executable, "-m", "pdns_gtm_backend.dns", WORKER_ARGUMENT, *map(str, numbers)]
+        command = [sys.executable, "-m", "pdns_gtm_backend.dns", WORKER_ARGUMENT, *map(str, numbers), *more]
         process = subprocess.Popen(command, pass_fds=numbers)  # noqa: S603
         theirs.close()
         return Worker(process, mine)
@@ -121,7 +123,7 @@ class Parent:
         return False
 
     def _reload(self, old: Worker) -> None:
-        new = self._spawned()
+        new = self._spawned(REPLACING)
         if not self._wait_for(new, READY, START_SECONDS):
             log.error("the new worker does not start: the old one goes on", extra={"event": "backend.not-reloaded"})
             self._end(new)

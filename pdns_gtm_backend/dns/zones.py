@@ -18,7 +18,7 @@ from pdns_gtm_backend.domain.record import content_error, record_type_error, wri
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.domain.zone import RRset, Zone
 from pdns_gtm_backend.store import kinds
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.serving import Prepared
 from pdns_gtm_backend.store.snapshot import Change
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class Zones:
             closest = closest or found
         return closest
 
-    def changed(self, before: Serving, after: Serving, changes: Iterable[Change]) -> Zones:
+    def changed(self, before: Prepared, after: Prepared, changes: Iterable[Change]) -> Zones:
         """The zones after `changes`, which lead from `before` (these zones are of it) to `after`."""
         zones, old, new = self, before.snapshot, after.snapshot
         touched = dict.fromkeys((change.kind, change.id) for change in changes)
@@ -152,7 +152,7 @@ class Zones:
             zones = zones._with(zone.with_static(rrset.name, (*others, rrset) if kept else others))
         return zones
 
-    def _with_owners(self, instance: str, before: Serving, after: Serving) -> Zones:
+    def _with_owners(self, instance: str, before: Prepared, after: Prepared) -> Zones:
         zones = self
         for name in {*_owned_names(before, instance), *_owned_names(after, instance)}:
             if (zone := zones.find(name)) is not None:
@@ -160,7 +160,7 @@ class Zones:
         return zones
 
 
-def build(serving: Serving, authority: Authority) -> Zones:
+def build(serving: Prepared, authority: Authority) -> Zones:
     """All zones of a snapshot, and the access zone of settings even where it has no document yet."""
     documents = {name: replace(zone, name=name) for name, zone in serving.snapshot.zones.items()}
     documents.setdefault(authority.access_zone, Zone(name=authority.access_zone, kind="access"))
@@ -204,7 +204,7 @@ def _delegates(zone: Zone, name: str, sets: Sets) -> bool:
     return name != zone.name and any(rrset.type == "NS" for rrset in sets)
 
 
-def _owned_names(serving: Serving, instance: str) -> Iterator[str]:
+def _owned_names(serving: Prepared, instance: str) -> Iterator[str]:
     served = serving.instances.get(instance)
     return filter(_answerable, served.instance.owned_names() if served is not None else ())
 

@@ -3,6 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from itertools import islice
 from typing import Final
 
@@ -46,6 +47,7 @@ def domain_name_error(name: str, *, wildcard: bool = False) -> str | None:
     )
 
 
+@lru_cache(maxsize=4096)
 def identifier_error(text: str) -> str | None:
     """Why `text` cannot name a pool, check, line, policy or set, or None."""
     if IDENTIFIER.fullmatch(text):

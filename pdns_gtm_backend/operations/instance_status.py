@@ -23,7 +23,7 @@ from pdns_gtm_backend.operations.pool_status import (
     stale,
     targets_of_pool,
 )
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store.serving import Prepared, Serving
 from pdns_gtm_backend.store.snapshot import Snapshot
 
 
@@ -134,7 +134,7 @@ def served_instance(operator: Operator, serving: Serving, identifier: str) -> Se
     return served
 
 
-def pools_of(served: ServedInstance, serving: Serving) -> Sequence[PoolView]:
+def pools_of(served: ServedInstance, serving: Prepared) -> Sequence[PoolView]:
     """The pools that an instance names and that exist, each once."""
     return [serving.pools[name] for name in sorted(served.instance.pool_ids()) if name in serving.pools]
 

@@ -17,7 +17,8 @@ from typing import Any, Final
 import orjson
 
 from pdns_gtm_backend.store import journal, kinds
-from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build
+from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot
+from pdns_gtm_backend.store.stored import Documents, Stored
 
 log = logging.getLogger(__name__)
 
@@ -81,51 +82,40 @@ def load(path: Path) -> Snapshot | None:
 
     A document that this software cannot read, though the file is whole, is left out and named in `problems`.
     """
+    stored = read(path)
+    return None if stored is None else stored.snapshot()
+
+
+def read(path: Path) -> Stored | None:
+    """What is in the file and in its journal, checked and not decoded yet; else as `load`."""
     try:
         content = path.read_bytes()
     except FileNotFoundError:
         return None
-    first, _, body = content.partition(b"\n")
-    digest = _check_header(first, body)
-    position, _, lines = body.partition(b"\n")
+    lines = content.split(b"\n")
+    digest = _check_header(lines[0], memoryview(content)[len(lines[0]) + 1 :])
     try:
-        return _parse(json.loads(position), lines.splitlines(), journal.entries(path, digest))
-    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return _parse(json.loads(lines[1]), lines[2:-1]).after(journal.entries(path, digest))
+    except (ValueError, TypeError, LookupError, RecursionError) as error:
         raise BrokenSnapshot(f"{path} cannot be read: {error}") from None
 
 
-def _parse(position: Any, lines: list[bytes], later: Iterable[journal.Entry]) -> Snapshot:
+def _parse(position: Any, lines: list[bytes]) -> Stored:
     store_id, replication_id, revision, configuration_revision, listed = position
-    at = Position(store_id, replication_id, revision)
     problems = {(kind, identifier): reason for kind, identifier, _, reason in listed}
     versions = {(kind, identifier): version for kind, identifier, version, _ in listed if version}
-    documents: dict[str, dict[str, Any]] = {}
-
-    def put(kind: str, identifier: str, version: int, text: str | bytes | None) -> None:
-        held, key = documents.setdefault(kind, {}), (kind, identifier)
-        held.pop(identifier, None)
-        problems.pop(key, None)
-        versions.pop(key, None)
-        if version:
-            versions[key] = version
-        try:
-            if text is not None:
-                held[identifier] = kinds.decode_stored(kind, identifier, text)
-        except kinds.BrokenDocument as error:
-            problems[key] = str(error)
-
+    texts: dict[str, dict[str, bytes]] = {kind: {} for kind in kinds.KINDS}
     for line in lines:
         head, _, text = line.partition(b"\t")
         kind, identifier, version = orjson.loads(head)
-        put(kind, identifier, version, text)
-    for entry in later:
-        at, configuration_revision = entry.position, entry.configuration_revision
-        for found in entry.documents:
-            put(*found)
-    return build(at, configuration_revision, documents, versions, problems)
+        texts[kind][identifier] = text
+        if version:
+            versions[kind, identifier] = version
+    documents = {kind: Documents(kind, held) for kind, held in texts.items()}
+    return Stored(Position(store_id, replication_id, revision), configuration_revision, documents, versions, problems)
 
 
-def _check_header(first: bytes, body: bytes) -> str:
+def _check_header(first: bytes, body: memoryview) -> str:
     """The SHA-256 of the body. Raises BrokenSnapshot."""
     try:
         header = json.loads(first)

@@ -5,31 +5,32 @@ The snapshot is never taken away: while Redis is gone, or is another store, the 
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from redis.exceptions import RedisError
 
-from pdns_gtm_backend.domain.violation import shown
-from pdns_gtm_backend.fairness import answers_first
+from pdns_gtm_backend.long_lived import long_lived
 from pdns_gtm_backend.store import disk, keys
 from pdns_gtm_backend.store.connection import Client
+from pdns_gtm_backend.store.feed import Entries, Gap, as_written, entry_order, is_bulk, name_broken, patched
+from pdns_gtm_backend.store.journal import Entry
+from pdns_gtm_backend.store.on_demand import prepare_on_demand
 from pdns_gtm_backend.store.repository import (
     NewerSchema,
     Repository,
     parse,
-    parse_change,
     unavailable_reason,
 )
-from pdns_gtm_backend.store.serving import Serving, prepare
+from pdns_gtm_backend.store.serving import Prepared, Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, empty
+from pdns_gtm_backend.store.stored import Stored
 from pdns_gtm_backend.store.vantages import stream_entries
 
 log = logging.getLogger(__name__)
@@ -44,11 +45,8 @@ GAP_SHARE: Final = 5
 must not keep a processor busy."""
 BATCH: Final = 500
 LET_GO_AT_ONCE: Final = 100
-BULK_CHARACTERS: Final = 500_000
-"""Changes of this size, a thousand documents or so, are built like a whole load."""
 
 State = Literal["starting", "following", "disconnected", "foreign", "newer"]
-Entries = Sequence[tuple[str, dict[str, str]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,10 +63,6 @@ Listener = Callable[[Serving, Sequence[Change] | None], None]
 """Called in the follower's thread with the new serving state and the changes that led to it, None = a whole reload."""
 
 
-class _Gap(Exception):
-    """The feed does not continue where the snapshot ends."""
-
-
 class _Elsewhere(Exception):
     """What Redis holds is not the history that the snapshot belongs to."""
 
@@ -78,10 +72,20 @@ class Follower:
 
     listeners are called after the new state is visible, each change once and in order. path: where the snapshot is kept
     on disk; None = nowhere. write_replicas: of its repository.
+
+    on_demand: where it is given, what is on disk is not loaded at once, but by the thread; until then `early` is what
+    answers can be made from. Called, in the thread, with a newer one: that of what was written since it was saved.
+    The first that listeners hear is then the whole.
     """
 
     def __init__(
-        self, client: Client, path: Path | None = None, listeners: Sequence[Listener] = (), *, write_replicas: int = 0
+        self,
+        client: Client,
+        path: Path | None = None,
+        listeners: Sequence[Listener] = (),
+        *,
+        write_replicas: int = 0,
+        on_demand: Callable[[Prepared], None] | None = None,
     ) -> None:
         self.repository = Repository(client, write_replicas)
         self.listeners = list(listeners)
@@ -91,14 +95,22 @@ class Follower:
         self._cursor = ""
         self._verify_at = self._gap_allowed_at = 0.0
         self.status = Status("starting", "", time.time())
-        with _long_lived():
-            snapshot = None if path is None else _from_disk(path)
-            self.serving = self._told = prepare(snapshot or empty())
+        self.early: Prepared | None = None
+        self._stored: Stored | None = None
+        self._current = self._behind = False
+        self._on_demand = on_demand
+        with long_lived():
+            stored = None if path is None else _from_disk(path)
+            if stored is not None and on_demand is not None:
+                self._stored, self.early = stored, prepare_on_demand(stored)
+                self.status = replace(self.status, detail="what is on disk is being loaded")
+                stored = None
+            self.serving = self._told = prepare(empty() if stored is None else stored.snapshot())
         self._saver = None if path is None else disk.Saver(path)
 
     @property
     def loaded(self) -> bool:
-        """Is there a snapshot of a store at all?"""
+        """Is there a whole snapshot of a store?"""
         return bool(self.serving.snapshot.position.store_id)
 
     def start(self) -> None:
@@ -131,29 +143,61 @@ class Follower:
     def wait_until_known(self, timeout: float) -> None:
         """Wait up to `timeout` seconds until the store is followed, or is known not to be while a snapshot is held."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self.status.state == "following" or (self.loaded and self.status.state != "starting"), timeout
-            )
+            self._changed.wait_for(lambda: self._known(whole=True), timeout)
+
+    def wait_until_answering(self, timeout: float) -> bool:
+        """The same, where `early` is enough to answer from: known to be the store's present, or all that can be had.
+
+        False = much was missed: only the whole is soon the store's present.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._behind or self._known(whole=False), timeout)
+            return not self._behind
+
+    def wait_until_whole(self, timeout: float) -> None:
+        """Wait up to `timeout` seconds while there is only `early`, and the thread is at work on the whole."""
+        if self.early is not None and self._thread.is_alive():
+            with self._changed:
+                self._changed.wait_for(lambda: self.early is None, timeout)
+
+    def _known(self, *, whole: bool) -> bool:
+        if self.status.state == "following" or (self._current and not whole):
+            return True
+        held = self.loaded or (self.early is not None and not whole)
+        return held and self.status.state != "starting"
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            try:
-                if self._resume():
-                    self._follow()
-            except _Elsewhere as error:
-                log.warning("store: %s", error, extra={"event": "store.elsewhere"})
-            except NewerSchema as error:
-                self._say("newer", str(error))
-            except RedisError as error:
-                self._say("disconnected", unavailable_reason(error))
-            except Exception as error:
-                if self._say("disconnected", repr(error)):
-                    log.exception("following the store failed", extra={"event": "store.failed"})
+            self._attempt(self._resume_and_follow)
+            if self._stored is not None:
+                self._attempt(self._load_stored)
             self._stopping.wait(RETRY_SECONDS)
+
+    def _attempt(self, step: Callable[[], None]) -> None:
+        try:
+            step()
+        except _Elsewhere as error:
+            log.warning("store: %s", error, extra={"event": "store.elsewhere"})
+        except NewerSchema as error:
+            self._say("newer", str(error))
+        except RedisError as error:
+            self._say("disconnected", unavailable_reason(error))
+        except Exception as error:
+            if self._say("disconnected", repr(error)):
+                log.exception("following the store failed", extra={"event": "store.failed"})
+
+    def _resume_and_follow(self) -> None:
+        if self._resume():
+            self._follow()
+
+    @property
+    def _held(self) -> Stored | Snapshot:
+        """What a change of the store is a change to."""
+        return self.serving.snapshot if self._stored is None else self._stored
 
     def _resume(self) -> bool:
         """Make sure that the feed can be followed from the snapshot; False where the store is not ours."""
-        held, found = self.serving.snapshot.position, self.repository.position()
+        held, found = self._held.position, self.repository.position()
         if not found.store_id and not held.store_id:
             found = replace(found, store_id=self.repository.identify())
         if held.store_id and found.store_id != held.store_id and not self._accepted(found.store_id):
@@ -164,9 +208,57 @@ class Follower:
             self._reload(reason)
         else:
             self._cursor = f"{held.revision}-0"
+            if self._stored is not None:
+                self._answer_early(self._stored, found.revision)
+                self._load_stored()
+                return self._stored is None and self._resume()
             self._catch_up(found.revision)
         self._say("following", "")
         return True
+
+    def _answer_early(self, stored: Stored, revision: int) -> None:
+        """Make `early` the state of `revision`, unless much was missed: then the whole is loaded first, and patched."""
+        try:
+            missed = self._missed(stored, revision)
+        except Gap as gap:
+            log.info("store: everything is loaded first: %s", gap, extra={"event": "store.missed"})
+            self._note(behind=True)
+            return
+        if missed:
+            self._stored = stored.after(missed)
+            self.early = prepare_on_demand(self._stored)
+            if self._on_demand is not None:
+                self._on_demand(self.early)
+        self._note(behind=False)
+
+    def _note(self, *, behind: bool) -> None:
+        with self._changed:
+            self._behind, self._current = behind, not behind
+            self._changed.notify_all()
+
+    def _missed(self, stored: Stored, revision: int) -> list[Entry]:
+        """What was written up to `revision`. Raises Gap where that is much, or cannot be read from the feed."""
+        found = self._read(None) if stored.position.revision < revision else ()
+        at, configuration_revision, entries = stored.position, stored.configuration_revision, list[Entry]()
+        if is_bulk(found):
+            raise Gap("much was written since")
+        for identifier, fields in found:
+            entry = as_written(at, configuration_revision, identifier, fields)
+            at, configuration_revision = entry.position, entry.configuration_revision
+            entries.append(entry)
+        if at.revision < revision:
+            raise Gap(f"the feed leads to revision {at.revision}, the store is at {revision}")
+        return entries
+
+    def _load_stored(self) -> None:
+        """Hold all of what is on disk, instead of what is asked for."""
+        stored = self._stored
+        if stored is None or self._stopping.is_set():
+            return
+        with long_lived():
+            serving = prepare(stored.snapshot())
+        self.serving = serving
+        self._tell(serving, None)
 
     def _catch_up(self, revision: int) -> None:
         """Apply what was written up to `revision`: a snapshot from disk must not be taken for the present."""
@@ -174,19 +266,19 @@ class Follower:
             while self.serving.snapshot.revision < revision and not self._stopping.is_set():
                 missed = self._read(None)
                 if not missed:
-                    raise _Gap(f"the feed has nothing after {self._cursor}, the store is at {revision}")
+                    raise Gap(f"the feed has nothing after {self._cursor}, the store is at {revision}")
                 self._apply(missed)
-        except _Gap as gap:
+        except Gap as gap:
             self._mend(gap)
 
-    def _mend(self, gap: _Gap) -> None:
+    def _mend(self, gap: Gap) -> None:
         """Load everything, as the feed does not hold what is missing."""
         self._stopping.wait(max(0.0, self._gap_allowed_at - time.monotonic()))
         self._reload(str(gap))
 
     def _accepted(self, found: str) -> bool:
         """Has an operator said that the store `found` takes the place of the one that is followed?"""
-        held = self.serving.snapshot.position.store_id
+        held = self._held.position.store_id
         if not found or not self.repository.succeeds(held):
             return False
         log.warning("store %s takes the place of %s", found, held, extra={"event": "store.adopted"})
@@ -194,18 +286,18 @@ class Follower:
 
     def _reload(self, reason: str) -> None:
         began = time.monotonic()
-        held, loaded = self.serving.snapshot, self.repository.load()
+        held, loaded = self._held, self.repository.load()
         known = ("", loaded.position.store_id)
         if not loaded.position.store_id or not (
             held.position.store_id in known or self.repository.succeeds(held.position.store_id)
         ):
             raise _Elsewhere("another store took its place while it was loaded")
-        with _long_lived():
+        with long_lived():
             snapshot = parse(loaded, held)
             serving = prepare(snapshot)
         log.info("store: loaded revision %d: %s", snapshot.revision, reason, extra={"event": "store.loaded"})
-        _name_broken(snapshot.problems)
-        self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=_entry_order)
+        name_broken(snapshot.problems)
+        self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=entry_order)
         parts = _parts(self.serving)
         del held
         self.status = replace(self.status, reloads=self.status.reloads + 1)
@@ -222,7 +314,7 @@ class Follower:
                     found = self._verified(found)
                 if found:
                     self._apply(found)
-            except _Gap as gap:
+            except Gap as gap:
                 self._mend(gap)
 
     def _read(self, block: int | None) -> Entries:
@@ -239,14 +331,14 @@ class Follower:
             return found
         found = self._read(None)
         if not found:
-            raise _Gap(f"the feed has nothing after revision {held.revision}, the store is at {at.revision}")
+            raise Gap(f"the feed has nothing after revision {held.revision}, the store is at {at.revision}")
         return found
 
     def _apply(self, found: Entries) -> None:
         snapshot, changes = self.serving.snapshot, list[Change]()
-        with _long_lived() if _is_bulk(found) else nullcontext():
+        with long_lived() if is_bulk(found) else nullcontext():
             for identifier, fields in found:
-                snapshot, listed = _patched(snapshot, identifier, fields)
+                snapshot, listed = patched(snapshot, identifier, fields)
                 changes += listed
             serving = self.serving.changed(snapshot, changes)
         self._cursor = found[-1][0]
@@ -256,13 +348,16 @@ class Follower:
         self.serving = serving
         if self._saver is not None:
             self._saver.offer(serving.snapshot, changes)
+        self._tell(serving, changes)
+
+    def _tell(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         for listener in self.listeners:
             try:
                 listener(serving, changes)
             except Exception:
                 log.exception("a listener of the store failed", extra={"event": "store.listener-failed"})
         with self._changed:
-            self._told = serving
+            self._told, self._stored, self.early = serving, None, None
             self._changed.notify_all()
 
     def _say(self, state: State, detail: str) -> bool:
@@ -294,25 +389,9 @@ def _let_go(parts: list[object]) -> None:
         time.sleep(0)
 
 
-@contextmanager
-def _long_lived() -> Iterator[None]:
-    """Keeps the cyclic garbage collector from what is built inside, now and later: a whole snapshot holds a million
-    objects and no cycles, and each pass over them would stop every thread for most of a second.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
+def _from_disk(path: Path) -> Stored | None:
     try:
-        with answers_first():
-            yield
-    finally:
-        gc.freeze()
-        if collecting:
-            gc.enable()
-
-
-def _from_disk(path: Path) -> Snapshot | None:
-    try:
-        return disk.load(path)
+        return disk.read(path)
     except (disk.BrokenSnapshot, OSError) as error:
         log.error("snapshot on disk refused: %s", error, extra={"event": "snapshot.refused"})
         return None
@@ -327,32 +406,3 @@ def _departure(held: Position, found: Position) -> str | None:
     if found.revision < held.revision:
         return f"the store went back from revision {held.revision} to {found.revision}"
     return None
-
-
-def _name_broken(problems: Mapping[tuple[str, str], str]) -> None:
-    for (kind, identifier), reason in problems.items():
-        log.error("%s %s in the store is broken: %s", kind, shown(identifier), reason, extra={"event": "store.broken"})
-
-
-def _is_bulk(found: Entries) -> bool:
-    return sum(len(fields.get("change", "")) for _, fields in found) > BULK_CHARACTERS
-
-
-def _patched(snapshot: Snapshot, identifier: str, fields: dict[str, str]) -> tuple[Snapshot, Sequence[Change]]:
-    """The snapshot after one entry of the feed, and the changes in it. Raises _Gap where it does not follow."""
-    if fields.get("previous") != str(snapshot.revision):
-        raise _Gap(f"entry {identifier} of the feed does not follow revision {snapshot.revision}")
-    try:
-        changes, problems = parse_change(fields["change"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise _Gap(f"entry {identifier} of the feed cannot be read: {error}") from None
-    _name_broken(problems)
-    position = replace(snapshot.position, revision=_entry_order(identifier)[0])
-    after = snapshot.changed(changes, position, configuration=fields.get("configuration") == "1")
-    return after.with_problems(problems), changes
-
-
-def _entry_order(identifier: str) -> tuple[int, int]:
-    """The two numbers of a stream entry's id."""
-    first, _, second = identifier.partition("-")
-    return int(first), int(second)

@@ -6,7 +6,7 @@ import json
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
 
@@ -244,10 +244,20 @@ def unavailable_reason(error: RedisError) -> str:
     return text or type(error).__name__
 
 
-def parse(loaded: Loaded, held: Snapshot | None = None) -> Snapshot:
+class Held(Protocol):
+    """What is held of a store: documents by kind, then by id, at a position."""
+
+    @property
+    def position(self) -> Position: ...
+
+    @property
+    def documents(self) -> Mapping[str, Mapping[str, Any]]: ...
+
+
+def parse(loaded: Loaded, held: Held | None = None) -> Snapshot:
     """The snapshot of what was loaded; documents that are none are named in `problems`.
 
-    In their place stays what `held`, an earlier snapshot of the same store, has; without it they are left out.
+    In their place stays what `held`, an earlier state of the same store, has; without it they are left out.
     """
     same = held if held is not None and held.position.store_id == loaded.position.store_id else None
     documents: dict[str, dict[str, Any]] = {}

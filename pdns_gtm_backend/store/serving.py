@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from immutables import Map
@@ -15,13 +15,22 @@ from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
 
 
 @dataclass(frozen=True, slots=True)
-class Serving:
-    """A snapshot and everything derived from it that an answer needs.
+class Prepared:
+    """What answers are made from: a snapshot, and what is derived from it.
 
     pools: views by pool id. instances: by id. names: the instance that answers at a domain name in canonical form.
     """
 
     snapshot: Snapshot
+    pools: Mapping[str, PoolView]
+    instances: Mapping[str, ServedInstance]
+    names: Mapping[str, ServedInstance]
+
+
+@dataclass(frozen=True, slots=True)
+class Serving(Prepared):
+    """A whole snapshot and everything derived from it that an answer needs."""
+
     pools: Map[str, PoolView]
     instances: Map[str, ServedInstance]
     names: Map[str, ServedInstance]

@@ -179,6 +179,21 @@ def test_garbage_in_the_change_feed_is_got_over(own: DnsSystem) -> None:
     assert own.client.a(NAME) == ["192.0.2.7"]
 
 
+@pytest.mark.parametrize("transport", ["http", "unix"])
+def test_only_a_worker_that_replaces_another_waits_for_the_whole_snapshot(tmp_path: Path, transport: str) -> None:
+    with RedisServer(tmp_path / "r") as redis:
+        settings = system_settings(tmp_path, redis.url, geo=False).model_copy(update={"transport": transport})
+        with BackendProcess(settings) as backend:
+            wait_for(lambda: backend.readiness()["state"] == "ready", "the store")
+            backend.stop()
+            backend.start()
+            backend.started(lambda: backend.get("/livez") is not None)
+            reload(backend)
+            backend.stop()
+        said = [line.rpartition(": ")[2] for line in backend.log.read_text().splitlines() if "starting: " in line]
+    assert said == ["answers first", "answers first", "everything first"]
+
+
 def test_a_reload_loses_no_answer(own: DnsSystem) -> None:
     first = workers_of(own.backend)
     with Load(own) as load:
