@@ -127,8 +127,8 @@ class Backend:
                 serving, None if changes is None else touched(before.serving.snapshot, serving.snapshot, changes)[1]
             )
         if self.purger is not None:
-            names, zones_changed = stale_names(before.serving, serving, changes)
-            self.purger.purge(names, zones=zones_changed)
+            stale = stale_names(before.serving, serving, changes)
+            self.purger.purge(stale.names, stale.unkept, zones=stale.zones)
 
     def _patched(self, before: View, serving: Serving, changes: Sequence[Change]) -> View:
         try:

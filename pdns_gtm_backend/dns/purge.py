@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+import math
 import socket
 import threading
 import time
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 CONTROL_TIMEOUT: Final = 1.0
 REPEAT_SECONDS: Final = (0.2, 2.2)
 """When a purge is done again: after the queries that were under way, and after the connector's time-out of 2 s."""
+TOGETHER_SECONDS: Final = 0.25
+"""What is to be purged again within this time is purged together: changes may come by the hundred."""
 MAX_NAMES: Final = 200
 """More names than this are purged as everything at once."""
 RETRY_SECONDS: Final = 0.5
@@ -68,7 +71,8 @@ class PowerDnsControl:
 class Purger:
     """A thread that purges what has changed at once, and again when late answers have come in.
 
-    then: called with the names of each purge when it is done or has failed, for caches that are filled from PowerDNS's.
+    then: called with the names of each purge when it is done or has failed, for caches that are filled from PowerDNS's;
+    also with names of which PowerDNS itself keeps nothing.
 
     working: did the last call work? Only then may an answer be kept by PowerDNS. It begins as False: before the first
     purge of everything nothing is known of what PowerDNS holds.
@@ -80,7 +84,7 @@ class Purger:
         self._control = control
         self._then = then
         self._wake = threading.Condition()
-        self._due: list[tuple[float, str]] = []
+        self._due: list[tuple[float, str, bool]] = []
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="purge", daemon=True)
 
@@ -97,26 +101,31 @@ class Purger:
         if self._thread.ident is not None:
             self._thread.join(timeout=3)
 
-    def purge(self, names: Iterable[str], *, zones: bool = False) -> None:
-        """Purge `names` (as `PowerDnsControl.purge` takes them) now and again. zones: read the list of zones first."""
-        listed = [REDISCOVER] if zones else []
-        listed += dict.fromkeys(names)
+    def purge(self, names: Iterable[str], unkept: Iterable[str] = (), *, zones: bool = False) -> None:
+        """Purge `names` (as `PowerDnsControl.purge` takes them) now and again. zones: read the list of zones first.
+
+        unkept: names whose answers PowerDNS keeps for nobody, as they are scoped; they are only passed on.
+        """
+        listed = dict.fromkeys((REDISCOVER,) if zones else (), True) | dict.fromkeys(names, True)
+        if self._then is not None:
+            listed = dict.fromkeys(unkept, False) | listed
         if len(listed) > MAX_NAMES:
-            listed = [name for name in (REDISCOVER,) if zones] + [EVERYTHING]
+            listed = dict.fromkeys((REDISCOVER, EVERYTHING) if zones else (EVERYTHING,), True)
         if not listed:
             return
         now = time.monotonic()
+        again = [TOGETHER_SECONDS * math.ceil((now + delay) / TOGETHER_SECONDS) for delay in REPEAT_SECONDS]
         with self._wake:
-            for name in listed:
-                for delay in (0.0, *REPEAT_SECONDS):
-                    heapq.heappush(self._due, (now + delay, name))
+            for due in (now, *again):
+                for name, kept in listed.items():
+                    heapq.heappush(self._due, (due, name, kept))
             self._wake.notify()
 
     def _run(self) -> None:
         while (batch := self._next()) is not None:
             names = tuple(batch)
             try:
-                self._carry_out(batch)
+                self._carry_out({name for name, kept in batch.items() if kept})
             except ControlError as error:
                 # What else was due is forgotten: everything is due again.
                 names = (EVERYTHING,)
@@ -126,14 +135,15 @@ class Purger:
             if self._then is not None:
                 self._then(names)
 
-    def _next(self) -> set[str] | None:
-        """Wait for what is due; None = stop. A purge that failed is due again, as everything."""
+    def _next(self) -> dict[str, bool] | None:
+        """Wait for what is due, by name: may PowerDNS keep it? None = stop."""
         with self._wake:
             while not self._stopping:
                 now = time.monotonic()
-                batch = set()
+                batch: dict[str, bool] = {}
                 while self._due and self._due[0][0] <= now:
-                    batch.add(heapq.heappop(self._due)[1])
+                    _, name, kept = heapq.heappop(self._due)
+                    batch[name] = kept or batch.get(name, False)
                 if batch:
                     return batch
                 self._wake.wait(self._due[0][0] - now if self._due else None)
@@ -143,7 +153,7 @@ class Purger:
         if REDISCOVER in batch:
             self._control.rediscover()
             batch.discard(REDISCOVER)
-        if EVERYTHING in batch or not self.working:
+        if EVERYTHING in batch or not self.working or len(batch) > MAX_NAMES:
             self._control.purge()
         elif batch:
             self._control.purge(*batch)
@@ -163,4 +173,4 @@ class Purger:
         self.working, self.failure = False, reason
         again = time.monotonic() + RETRY_SECONDS
         with self._wake:
-            self._due = [(again, EVERYTHING), (again, REDISCOVER)]
+            self._due = [(again, EVERYTHING, True), (again, REDISCOVER, True)]

@@ -1,8 +1,10 @@
 """Which names PowerDNS may hold old answers for after a change."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 from pdns_gtm_backend.dns.purge import EVERYTHING
+from pdns_gtm_backend.domain.answer import ServedInstance
 from pdns_gtm_backend.domain.names import ancestors, canonical
 from pdns_gtm_backend.domain.zone import RRset
 from pdns_gtm_backend.store import kinds
@@ -10,24 +12,42 @@ from pdns_gtm_backend.store.serving import Prepared, touched
 from pdns_gtm_backend.store.snapshot import Change
 
 
-def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | None) -> tuple[list[str], bool]:
-    """The names to purge, as PowerDNS writes them in a purge, and whether the list of zones has changed.
+@dataclass(frozen=True, slots=True)
+class Stale:
+    """What to purge, as PowerDNS writes names in a purge.
 
-    changes: what leads from `before` to `after`; None = anything may have changed.
+    names: those that PowerDNS may hold old answers for. unkept: those whose answers have changed too, and are scoped,
+    before and after: PowerDNS keeps none of them. zones: has the list of zones changed?
     """
+
+    names: Sequence[str]
+    unkept: Sequence[str] = ()
+    zones: bool = False
+
+
+def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | None) -> Stale:
+    """What to purge. changes: what leads from `before` to `after`; None = anything may have changed."""
     if changes is None:
-        return [EVERYTHING], True
-    _, instances = touched(before.snapshot, after.snapshot, changes)
-    names = dict.fromkeys(_names_of(before, instances))
-    names |= dict.fromkeys(_names_of(after, instances))
-    zones = [change.id for change in changes if change.kind in OF_A_ZONE]
+        return Stale([EVERYTHING], zones=True)
+    kept, unkept = dict[str, None](), dict[str, None]()
+    for instance in touched(before.snapshot, after.snapshot, changes)[1]:
+        names = unkept if _is_scoped(before.instances.get(instance), after.instances.get(instance)) else kept
+        names |= dict.fromkeys(_names_of(before, instance)) | dict.fromkeys(_names_of(after, instance))
     for change in changes:
         if change.kind == kinds.INSTANCES:
-            names |= dict.fromkeys(_above(_owned(before, change.id) | _owned(after, change.id)))
+            kept |= dict.fromkeys(_above(_owned(before, change.id) | _owned(after, change.id)))
         elif change.kind == kinds.RRSETS:
-            names |= dict.fromkeys(_static(before.snapshot.rrsets.get(change.id), change.value))
-    names |= {f"{canonical(zone.partition('|')[0])}$": None for zone in zones}
-    return list(names), any(change.kind == kinds.ZONES for change in changes)
+            kept |= dict.fromkeys(_static(before.snapshot.rrsets.get(change.id), change.value))
+        elif change.kind in OF_A_ZONE:
+            kept[f"{canonical(change.id.partition('|')[0])}$"] = None
+    return Stale(list(kept), list(unkept), any(change.kind == kinds.ZONES for change in changes))
+
+
+def _is_scoped(before: ServedInstance | None, after: ServedInstance | None) -> bool:
+    """Were and are all answers that an instance gives of its own scoped, for the same questions?"""
+    if before is None or after is None or before.instance is not after.instance:
+        return False
+    return not (before.uniform or after.uniform) and before.families == after.families
 
 
 OF_A_ZONE = frozenset({kinds.ZONES, kinds.ZONE_METADATA, kinds.ZONE_KEYS})
@@ -39,10 +59,8 @@ def _owned(serving: Prepared, instance: str) -> frozenset[str]:
     return frozenset(served.instance.owned_names() if served else ())
 
 
-def _names_of(serving: Prepared, instances: Iterable[str]) -> Iterator[str]:
-    for instance in instances:
-        for name in _owned(serving, instance):
-            yield _below_wildcard(name)
+def _names_of(serving: Prepared, instance: str) -> Iterator[str]:
+    return map(_below_wildcard, _owned(serving, instance))
 
 
 def _below_wildcard(name: str) -> str:

@@ -9,23 +9,24 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from redis.exceptions import RedisError
 
+from pdns_gtm_backend.fairness import answers_first
 from pdns_gtm_backend.long_lived import long_lived
 from pdns_gtm_backend.store import disk, keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.feed import Entries, Gap, as_written, entry_order, is_bulk, name_broken, patched
 from pdns_gtm_backend.store.journal import Entry
 from pdns_gtm_backend.store.on_demand import prepare_on_demand
+from pdns_gtm_backend.store.renewal import let_go, made_anew, parts_of, renewed
 from pdns_gtm_backend.store.repository import (
+    Loaded,
     NewerSchema,
     Repository,
-    parse,
     unavailable_reason,
 )
 from pdns_gtm_backend.store.serving import Prepared, Serving, prepare
@@ -44,7 +45,6 @@ GAP_SHARE: Final = 5
 """After a whole reload the next gap waits so long, or so many times what the reload took: broken entries in the feed
 must not keep a processor busy."""
 BATCH: Final = 500
-LET_GO_AT_ONCE: Final = 100
 
 State = Literal["starting", "following", "disconnected", "foreign", "newer"]
 
@@ -292,19 +292,26 @@ class Follower:
             held.position.store_id in known or self.repository.succeeds(held.position.store_id)
         ):
             raise _Elsewhere("another store took its place while it was loaded")
-        with long_lived():
-            snapshot = parse(loaded, held)
-            serving = prepare(snapshot)
-        log.info("store: loaded revision %d: %s", snapshot.revision, reason, extra={"event": "store.loaded"})
-        name_broken(snapshot.problems)
-        self._cursor = max(f"{snapshot.revision}-0", loaded.newest, key=entry_order)
-        parts = _parts(self.serving)
-        del held
-        self.status = replace(self.status, reloads=self.status.reloads + 1)
-        self._publish(serving, None)
-        _let_go(parts)
+        with answers_first() as rest:
+            serving, changes = self._renewed(loaded, rest) or (made_anew(loaded, held), None)
+            revision = serving.snapshot.revision
+            log.info("store: loaded revision %d: %s", revision, reason, extra={"event": "store.loaded"})
+            name_broken(serving.snapshot.problems)
+            self._cursor = max(f"{revision}-0", loaded.newest, key=entry_order)
+            parts = parts_of(self.serving) if changes is None else []
+            del held, loaded
+            self.status = replace(self.status, reloads=self.status.reloads + 1)
+            self._publish(serving, changes, told=None)
+            let_go(parts)
         now = time.monotonic()
         self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
+
+    def _renewed(self, loaded: Loaded, rest: Callable[[], None]) -> tuple[Serving, Sequence[Change]] | None:
+        """What was loaded as a state that shares what has not changed, and what has; None where that does not pay."""
+        if not self.loaded or self.serving.snapshot.position.store_id != loaded.position.store_id:
+            return None
+        renewal = renewed(self.serving.snapshot, loaded, rest)
+        return renewal and (self.serving.changed(*renewal), renewal[1])
 
     def _follow(self) -> None:
         while not self._stopping.is_set():
@@ -336,19 +343,20 @@ class Follower:
 
     def _apply(self, found: Entries) -> None:
         snapshot, changes = self.serving.snapshot, list[Change]()
-        with long_lived() if is_bulk(found) else nullcontext():
+        with long_lived() if is_bulk(found) else answers_first():
             for identifier, fields in found:
                 snapshot, listed = patched(snapshot, identifier, fields)
                 changes += listed
             serving = self.serving.changed(snapshot, changes)
-        self._cursor = found[-1][0]
-        self._publish(serving, changes)
+            self._cursor = found[-1][0]
+            self._publish(serving, changes, told=changes)
 
-    def _publish(self, serving: Serving, changes: Sequence[Change] | None) -> None:
+    def _publish(self, serving: Serving, changes: Sequence[Change] | None, told: Sequence[Change] | None) -> None:
+        """Make a state visible. changes: that led to it, None = very many; told: what listeners hear of them."""
         self.serving = serving
         if self._saver is not None:
             self._saver.offer(serving.snapshot, changes)
-        self._tell(serving, changes)
+        self._tell(serving, told)
 
     def _tell(self, serving: Serving, changes: Sequence[Change] | None) -> None:
         for listener in self.listeners:
@@ -370,23 +378,6 @@ class Follower:
             self.status = replace(self.status, state=state, detail=detail, since=time.time())
             self._changed.notify_all()
         return True
-
-
-def _parts(serving: Serving) -> list[object]:
-    """What a serving state is made of, which keeps it alive but for the maps."""
-    documents = serving.snapshot.documents.values()
-    return [
-        *serving.instances.values(),
-        *serving.pools.values(),
-        *(value for held in documents for value in held.values()),
-    ]
-
-
-def _let_go(parts: list[object]) -> None:
-    """Free a large state step by step: all at once that would stop every thread for a tenth of a second."""
-    while parts:
-        del parts[-LET_GO_AT_ONCE:]
-        time.sleep(0)
 
 
 def _from_disk(path: Path) -> Stored | None:

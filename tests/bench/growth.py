@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from shutil import rmtree
 from typing import Any, Final, Literal
@@ -47,6 +47,17 @@ class Site:
     @property
     def processes(self) -> Sequence[int]:
         return [self.backend.pid, self.powerdns.pid]
+
+    def revision(self) -> int:
+        """What it serves; -1 while it does not say."""
+        try:
+            return int(self.backend.readiness()["revision"])
+        except AssertionError:
+            return -1
+
+    def reloads(self) -> int:
+        """How often it has loaded everything."""
+        return int(self.backend.readiness()["store"]["reloads"])
 
     def cold_start(self, service: Service, *, keep_disk: bool) -> float:
         """Seconds from the start of a stopped backend until it gives the first right answer."""
@@ -94,15 +105,26 @@ class Pair:
         client: Any = self.redis.connect()
         client.execute_command("DEBUG", "CHANGE-REPL-ID")
 
-    def reloads(self) -> int:
-        """How often both backends together have loaded everything."""
-        return sum(int(site.backend.readiness()["store"]["reloads"]) for site in self.sites.values())
+    @contextmanager
+    def alone(self, site: Site) -> Iterator[None]:
+        """Leave only one of the backends running: two of them would share the processors with the load."""
+        others = [other for other in self.sites.values() if other is not site]
+        for other in others:
+            other.backend.stop()
+        yield
+        for other in others:
+            other.backend.start()
+        self.settled()
 
     def settled(self) -> None:
         """Wait until both backends serve the newest revision."""
-        revision = int(str(self.redis.connect().get(keys.REVISION)))
         for site in self.sites.values():
-            wait_for(lambda site=site: site.backend.readiness()["revision"] >= revision, "following", 120)  # type: ignore[misc]
+            self.followed(site)
+
+    def followed(self, site: Site) -> None:
+        """Wait until a backend serves the newest revision."""
+        revision = int(str(self.redis.connect().get(keys.REVISION)))
+        wait_for(lambda: site.revision() >= revision, "following", 120)
 
 
 def _written(services: Sequence[Service]) -> Iterator[Sequence[Change]]:

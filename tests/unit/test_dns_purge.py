@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from pdns_gtm_backend.dns.purge import EVERYTHING, ControlError, PowerDnsControl, Purger
+from pdns_gtm_backend.dns.purge import (
+    EVERYTHING,
+    MAX_NAMES,
+    REPEAT_SECONDS,
+    ControlError,
+    PowerDnsControl,
+    Purger,
+)
 from tests.support.powerdns import wait_for
 
 
@@ -73,5 +80,64 @@ def test_what_was_purged_is_passed_on_and_everything_where_that_fails(control: C
         passed.clear()
         wait_for(lambda: passed, "passed on although it fails")
         assert set(passed) == {(EVERYTHING,)}
+    finally:
+        purger.stop()
+
+
+def test_names_of_which_powerdns_keeps_nothing_are_only_passed_on(control: Control, tmp_path: Path) -> None:
+    passed: list[tuple[str, ...]] = []
+    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
+    purger.start()
+    try:
+        wait_for(lambda: purger.working and passed, "the first purge")
+        purger.purge(["kept.example"], ["scoped.example", "both.example"])
+        purger.purge(["both.example"])
+        wait_for(lambda: sum("scoped.example" in names for names in passed) == 1 + len(REPEAT_SECONDS), "and again")
+        assert any("both.example" in said for said in control.said)
+        assert any("kept.example" in said for said in control.said)
+        assert not any("scoped.example" in said for said in control.said)
+    finally:
+        purger.stop()
+
+
+def test_without_anybody_to_pass_them_on_to_they_are_forgotten(control: Control, tmp_path: Path) -> None:
+    purger = Purger(PowerDnsControl(tmp_path / "c"))
+    purger.start()
+    try:
+        wait_for(lambda: purger.working, "the first purge")
+        purger.purge([], [f"scoped{number}.example" for number in range(2 * MAX_NAMES)])
+        purger.purge(["kept.example"])
+        wait_for(lambda: any("kept.example" in said for said in control.said), "purged")
+        assert not any("scoped" in said for said in control.said)
+    finally:
+        purger.stop()
+
+
+def test_what_is_purged_again_is_purged_together(control: Control, tmp_path: Path) -> None:
+    purger = Purger(PowerDnsControl(tmp_path / "c"))
+    purger.start()
+    try:
+        wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
+        for number in range(100):
+            purger.purge([f"n{number}.example"])
+        wait_for(lambda: sum("n99.example" in said for said in control.said) >= len(REPEAT_SECONDS), "and again")
+        naming = [said for said in control.said if ".example" in said]
+        assert all(sum(f"n{number}.example" in said for said in naming) >= 2 for number in range(100))
+        assert max(len(said.split()) for said in naming) > 10
+        assert len(naming) < 150
+    finally:
+        purger.stop()
+
+
+def test_very_many_names_together_are_purged_as_everything(control: Control, tmp_path: Path) -> None:
+    purger = Purger(PowerDnsControl(tmp_path / "c"))
+    purger.start()
+    try:
+        wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
+        before = control.said.count("purge")
+        for part in range(3):
+            purger.purge([f"n{part}-{number}.example" for number in range(MAX_NAMES - 1)])
+        wait_for(lambda: control.said.count("purge") >= before + len(REPEAT_SECONDS), "everything, again")
+        assert max(len(said.split()) for said in control.said) <= 1 + MAX_NAMES
     finally:
         purger.stop()

@@ -1,0 +1,105 @@
+"""Loading everything again, where nearly all of it is held already: after a failover of Redis, or a gap in its feed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+from immutables import Map
+
+from pdns_gtm_backend.long_lived import long_lived
+from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store.repository import Held, Loaded, parse, parse_versions
+from pdns_gtm_backend.store.serving import Serving, prepare
+from pdns_gtm_backend.store.snapshot import Change, Snapshot
+
+LET_GO_AT_ONCE: Final = 100
+LEAST_CHANGES: Final = 100
+SHARE: Final = 10
+"""More changes than one for so many documents are many."""
+Key = tuple[str, str]
+
+
+def renewed(held: Snapshot, loaded: Loaded, rest: Callable[[], object]) -> tuple[Snapshot, list[Change]] | None:
+    """The snapshot of what was loaded, as `repository.parse` gives it, and the changes that lead to it from `held`.
+
+    held: an earlier one of the same store. rest: called after each small piece of work. A document of which only the
+    version has changed is in the changes too. None where much has changed: to make everything anew costs less.
+    """
+    problems: dict[Key, str] = {}
+    changes: list[Change] = []
+    for kind, texts in loaded.documents.items():
+        changes += _differences(kind, held.documents[kind], texts, problems, rest)
+    if len(changes) > LEAST_CHANGES + sum(map(len, loaded.documents.values())) // SHARE:
+        return None
+    snapshot = held.changed(changes, loaded.position)
+    versions = parse_versions(loaded.versions)
+    moved = [key for key in {**snapshot.versions, **versions} if _differ(key, snapshot.versions, versions, rest)]
+    mutation = snapshot.versions.mutate()
+    for key in moved:
+        mutation.pop(key, None)
+        if key in versions:
+            mutation[key] = versions[key]
+    told = {(change.kind, change.id) for change in changes}
+    changes += [
+        Change(kind, identifier, snapshot.documents[kind][identifier])
+        for kind, identifier in moved
+        if (kind, identifier) not in told and identifier in snapshot.documents[kind]
+    ]
+    return replace(
+        snapshot,
+        configuration_revision=loaded.configuration_revision,
+        versions=mutation.finish(),
+        problems=held.problems if dict(held.problems) == problems else Map(problems),
+    ), changes
+
+
+def made_anew(loaded: Loaded, held: Held) -> Serving:
+    """The serving state of what was loaded, where nothing of it is held, or much has changed."""
+    with long_lived():
+        return prepare(parse(loaded, held))
+
+
+def _differ(key: Key, one: Mapping[Key, int], other: Mapping[Key, int], rest: Callable[[], object]) -> bool:
+    rest()
+    return one.get(key) != other.get(key)
+
+
+def _differences(
+    kind: str, held: Mapping[str, Any], texts: Mapping[str, str], problems: dict[Key, str], rest: Callable[[], object]
+) -> Iterator[Change]:
+    for identifier, text in texts.items():
+        rest()
+        before = held.get(identifier)
+        if before is not None and kinds.encode(kind, before) == text:
+            continue
+        try:
+            value = kinds.decode_stored(kind, identifier, text)
+        except kinds.BrokenDocument as error:
+            problems[kind, identifier] = str(error)
+            continue
+        if value != before:
+            yield Change(kind, identifier, value)
+    for identifier in held:
+        rest()
+        if identifier not in texts:
+            yield Change(kind, identifier, None)
+
+
+def parts_of(serving: Serving) -> list[object]:
+    """What a serving state is made of, which keeps it alive but for the maps."""
+    documents = serving.snapshot.documents.values()
+    return [
+        *serving.instances.values(),
+        *serving.pools.values(),
+        *(value for held in documents for value in held.values()),
+    ]
+
+
+def let_go(parts: list[object]) -> None:
+    """Free a large state step by step: all at once that would stop every thread for a tenth of a second."""
+    while parts:
+        del parts[-LET_GO_AT_ONCE:]
+        time.sleep(0)
