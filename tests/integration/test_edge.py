@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import struct
 import subprocess
 import threading
 import time
@@ -10,11 +11,19 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
+import dns.edns
+import dns.flags
+import dns.message
 import pytest
 import requests
 
+from pdns_gtm_backend.dns.edge_file import packed, packed_regions
+from pdns_gtm_backend.domain.edge import NO_REGIONS
+from pdns_gtm_backend.operations.edge_conf import REGIONS
+from tests.support.counted_dnsdist import CountedDnsdist
 from tests.support.edge_clients import Client, Countries, addresses, server_for, some_clients, subnets
 from tests.support.figure import policy
 from tests.support.namespace import Namespace, unavailable
@@ -43,7 +52,7 @@ class Edge:
     """The system, and the names in it. `call` does something inside of its network."""
 
     def __init__(self, network: Namespace, stack: Stack) -> None:
-        self.call, self.stack = network.call, stack
+        self.network, self.call, self.stack = network, network.call, stack
         self.regional: list[str] = []
         self.weighted = ""
 
@@ -299,3 +308,189 @@ def test_a_dnsdist_that_does_not_listen_is_said(edge: Edge) -> None:
     finally:
         edge.stack.kill("dnsdist", signal.SIGCONT)
     edge.stack.wait_until(lambda: edge.status()["edge"]["working"], "all is well again")
+
+
+def known_names(edge: Edge) -> int:
+    """How many names the file says that may be answered by region."""
+    path = edge.stack.layout.edge / REGIONS
+    count: int = struct.unpack_from("<16I", path.read_bytes())[15] if path.exists() else 0
+    return count
+
+
+@pytest.fixture
+def counted(edge: Edge, tmp_path: Path) -> Iterator[CountedDnsdist]:
+    """Its threads start with nothing kept."""
+    edge.stack.wait_until(lambda: known_names(edge) == NAMES, "all names in the file of regions")
+    made = CountedDnsdist(edge.network, edge.stack.layout.edge, edge.stack.dns_port, tmp_path)
+    try:
+        edge.call(made.wait_until_ready, edge.weighted)
+        yield made
+    finally:
+        made.stop()
+
+
+def query(name: str, rrtype: str = "A", subnet: str = "", **options: Any) -> bytes:
+    """A query's octets."""
+    if subnet:
+        network = ip_network(subnet, strict=False)
+        options["options"] = [dns.edns.ECSOption(str(network.network_address), network.prefixlen)]
+        options.setdefault("use_edns", 0)
+    return dns.message.make_query(name, rrtype, **options).to_wire()
+
+
+def question(message: bytes) -> bytes:
+    """The question's octets, with its letters as they are."""
+    return message[12 : message.index(b"\0", 12) + 5]
+
+
+VARIANTS: list[tuple[str, dict[str, Any]]] = [
+    ("127.0.0.1", {}),
+    ("127.0.0.1", {"rrtype": "AAAA"}),
+    ("127.0.0.1", {"rrtype": "TXT"}),
+    ("127.0.0.1", {"use_edns": 0, "payload": 512}),
+    ("127.0.0.1", {"use_edns": 0, "payload": 1232}),
+    ("127.0.0.1", {"use_edns": 0, "payload": 1232, "want_dnssec": True}),
+    ("127.0.0.1", {"flags": dns.flags.CD}),
+    ("9.9.9.9", {"use_edns": 0, "options": [dns.edns.GenericOption(3, b"")]}),
+    ("1.2.4.1", {}),
+    ("2001:250::1", {}),
+    ("127.0.0.1", {"subnet": "1.2.4.0/24"}),
+    ("127.0.0.1", {"subnet": "1.2.4.0/24", "rrtype": "AAAA", "want_dnssec": True}),
+    ("127.0.0.1", {"subnet": "1.2.4.9/32"}),
+    ("127.0.0.1", {"subnet": "9.9.9.128/25"}),
+    ("127.0.0.1", {"subnet": "2001:250:1:200::/56"}),
+    ("::1", {"subnet": "2001:250:1:234::/64"}),
+    ("::1", {"subnet": "2001:250:1:234::5/128"}),
+]
+
+
+@pytest.mark.parametrize("variant", range(len(VARIANTS)))
+def test_what_is_given_again_is_what_was_given(edge: Edge, counted: CountedDnsdist, variant: int) -> None:
+    source, options = VARIANTS[variant]
+    names = [edge.regional[0], edge.regional[0].upper(), edge.regional[0].title(), edge.regional[1]]
+    queries = [query(name, **options) for name in names]
+
+    def replies() -> list[tuple[bytes, bytes]]:
+        first = [counted.ask(one, source) for one in queries]
+        return list(zip(first, [given_again(one) for one in queries], strict=True))
+
+    def given_again(one: bytes) -> bytes:
+        return counted.ask_until_counted("self-answered", lambda: counted.ask(os.urandom(2) + one[2:], source))
+
+    for asked, (first, again) in zip(queries, edge.call(replies), strict=True):
+        assert again[2:] == first[2:]
+        assert question(again) == question(asked)
+        assert first[:2] == asked[:2]
+        told = subnets(dns.message.from_wire(again))
+        assert told == [str(ip_network(options["subnet"]))] if "subnet" in options else told == []
+
+
+def test_clients_of_a_region_are_given_the_same_and_told_their_own(edge: Edge, counted: CountedDnsdist) -> None:
+    own = [f"1.2.{number}.0/24" for number in range(4, 30)]
+    others = [f"9.9.{number}.0/24" for number in range(4, 30)]
+
+    def ask(subnet: str) -> dns.message.Message:
+        return dns.message.from_wire(counted.ask(query(edge.regional[0], subnet=subnet)))
+
+    def ask_all() -> list[tuple[str, str, dns.message.Message]]:
+        counted.ask_until_counted("self-answered", lambda: counted.ask(query(edge.regional[0], subnet=own[0])))
+        asked = [
+            (pool, subnet) for pair in zip(own, others, strict=True) for pool, subnet in zip(POOLS, pair, strict=False)
+        ]
+        return [(pool, subnet, ask(subnet)) for pool, subnet in asked * 5]
+
+    before = edge.call(counted.count, "self-answered")
+    for pool, subnet, reply in edge.call(ask_all):
+        assert addresses(reply) == held(pool, "A")
+        assert subnets(reply) == [subnet]
+    assert edge.call(counted.count, "self-answered") > before + len(own)
+
+
+def test_some_queries_are_never_answered_from_what_a_thread_remembers(edge: Edge, counted: CountedDnsdist) -> None:
+    regional = edge.regional[0]
+    asked = [
+        ("127.0.0.1", query(edge.weighted), False),
+        ("127.0.0.1", query(edge.weighted, subnet="1.2.4.0/24"), False),
+        ("127.0.0.1", query(regional, "ANY"), False),
+        ("127.0.0.1", query(regional), True),
+        ("127.0.0.1", query(regional, subnet="1.2.4.0/24"), True),
+        ("127.0.0.1", query(regional, subnet="1.2.0.0/16"), False),
+        ("127.0.0.1", query(regional, subnet="2001:250::/48"), False),
+        ("127.0.0.1", query(regional, subnet="8.8.8.20/32"), False),
+        ("8.8.8.20", query(regional), False),
+        ("127.0.0.1", query("nothing." + regional), False),
+    ]
+
+    def ask_all() -> int:
+        before = counted.count("self-answered")
+        for source, octets, tcp in asked * 40:
+            counted.ask(octets, source, tcp=tcp)
+        return counted.count("self-answered") - before
+
+    assert edge.call(ask_all) == 0
+    assert edge.call(counted.count, "cache-hits") > len(asked)
+
+
+def test_it_is_remembered_for_a_second(edge: Edge, counted: CountedDnsdist) -> None:
+    for octets in (query(edge.regional[0]), query(edge.regional[0], subnet="1.2.4.0/24")):
+        ask = partial(counted.ask, octets)
+        for name in ("self-answered", "cache-hits", "self-answered", "cache-hits"):
+            edge.call(counted.ask_until_counted, name, ask)
+
+
+def test_a_name_that_is_no_more_regional_is_not_remembered(edge: Edge, counted: CountedDnsdist) -> None:
+    ask = partial(counted.ask, query(edge.regional[0], subnet="1.2.4.0/24"))
+
+    def asked_after_a_load() -> int:
+        counted.ask_until_counted("self-answered", ask)
+        counted.control.send("load")
+        before = counted.count("self-answered")
+        for _ in range(5):
+            ask()
+        return counted.count("self-answered") - before
+
+    counted.regions.write_bytes(packed(packed_regions(NO_REGIONS), []))
+    assert edge.call(asked_after_a_load) == 0
+
+
+def test_nothing_remembered_outlives_a_purge(edge: Edge, counted: CountedDnsdist) -> None:
+    """Asked by several threads all the time; each answer is judged by what was true when its query was sent."""
+    name = edge.regional[0]
+    asked = [("127.0.0.1", query(name)), ("127.0.0.1", query(name, subnet="9.9.9.0/24")), ("9.9.9.9", query(name))]
+    stopped, purged, late, answers = threading.Event(), [0], [], Counter[int]()
+    right_at = [held("world", "A"), held("spare", "A")]
+
+    def keep_asking(number: int) -> None:
+        source, octets = asked[number % len(asked)]
+        while not stopped.is_set():
+            turn = purged[0]
+            found = addresses(dns.message.from_wire(counted.ask(octets, source)))
+            answers[turn] += 1
+            if found != right_at[turn % 2] and purged[0] == turn and not changing.is_set():
+                late.append((turn, found))
+
+    def everywhere(turn: int) -> bool:
+        return all(
+            edge.call(edge.ask, Client(source), name) == right_at[turn % 2] for source in ("127.0.0.1", "9.9.9.9")
+        )
+
+    changing = threading.Event()
+    threads = [threading.Thread(target=edge.call, args=(keep_asking, number)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    try:
+        for turn in range(1, 5):
+            edge.stack.wait_until(lambda turn=turn: answers[turn - 1] > 500, "queries")
+            mode = "offline" if turn % 2 else "auto"
+            edge.api("patch", f"/pools/worldipv4/addresses/{POOLS['world'][0]}", {"mode": mode})
+            edge.stack.wait_until(partial(everywhere, turn), "the change")
+            changing.set()
+            edge.call(counted.control.send, *(("name", name) if turn < 3 else ("all",)))
+            purged[0] = turn
+            changing.clear()
+        edge.stack.wait_until(lambda: answers[4] > 500, "queries")
+    finally:
+        stopped.set()
+        for thread in threads:
+            thread.join()
+    assert late == []
