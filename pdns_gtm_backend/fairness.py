@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Final
 
-SWITCH_SECONDS: Final = 0.0001
+SWITCH_SECONDS: Final = 0.00005
 WORK_SECONDS: Final = 0.0003
 REST_SECONDS: Final = 0.0003
 

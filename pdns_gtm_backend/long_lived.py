@@ -1,22 +1,23 @@
 """Making what stays: neither while it is made nor later is it looked through for garbage."""
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pdns_gtm_backend.fairness import answers_first
 
 
 @contextmanager
-def long_lived() -> Iterator[None]:
+def long_lived() -> Iterator[Callable[[], None]]:
     """Keeps the cyclic garbage collector from what is built inside, now and later: a whole snapshot holds a million
-    objects and no cycles, and each pass over them would stop every thread for most of a second.
+    objects and no cycles, and each pass over them would stop every thread for most of a second. Gives what
+    `answers_first` gives.
     """
     collecting = gc.isenabled()
     gc.disable()
     try:
-        with answers_first():
-            yield
+        with answers_first() as rest:
+            yield rest
     finally:
         gc.freeze()
         if collecting:

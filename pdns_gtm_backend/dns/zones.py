@@ -19,7 +19,7 @@ from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.domain.zone import RRset, Zone
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Prepared
-from pdns_gtm_backend.store.snapshot import Change
+from pdns_gtm_backend.store.snapshot import Change, map_of
 
 log = logging.getLogger(__name__)
 
@@ -186,7 +186,7 @@ def _whole(zone: Zone, defaults: Mapping[str, Sets], static: Mapping[str, Sets],
         for parent in _between(name, zone.name):
             below[parent] = below.get(parent, 0) + 1
     cuts = frozenset(name for name, sets in static.items() if _delegates(zone, name, sets))
-    return ServedZone(zone, defaults, Map(static), Map(held), Map(below), cuts)
+    return ServedZone(zone, defaults, map_of(static), map_of(held), map_of(below), cuts)
 
 
 def _defaults(zone: Zone, authority: Authority, zones: Container[str]) -> Mapping[str, Sets]:

@@ -22,7 +22,7 @@ from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.feed import Entries, Gap, as_written, entry_order, is_bulk, name_broken, patched
 from pdns_gtm_backend.store.journal import Entry
 from pdns_gtm_backend.store.on_demand import prepare_on_demand
-from pdns_gtm_backend.store.renewal import let_go, made_anew, parts_of, renewed
+from pdns_gtm_backend.store.renewal import empty_out, let_go, made_anew, parts_of, renewed
 from pdns_gtm_backend.store.repository import (
     Loaded,
     NewerSchema,
@@ -286,23 +286,25 @@ class Follower:
 
     def _reload(self, reason: str) -> None:
         began = time.monotonic()
-        held, loaded = self._held, self.repository.load()
-        known = ("", loaded.position.store_id)
-        if not loaded.position.store_id or not (
-            held.position.store_id in known or self.repository.succeeds(held.position.store_id)
-        ):
-            raise _Elsewhere("another store took its place while it was loaded")
-        with answers_first() as rest:
+        with long_lived() as rest:
+            held, loaded = self._held, self.repository.load(rest if self.loaded else None)
+            known = ("", loaded.position.store_id)
+            if not loaded.position.store_id or not (
+                held.position.store_id in known or self.repository.succeeds(held.position.store_id)
+            ):
+                raise _Elsewhere("another store took its place while it was loaded")
             serving, changes = self._renewed(loaded, rest) or (made_anew(loaded, held), None)
             revision = serving.snapshot.revision
             log.info("store: loaded revision %d: %s", revision, reason, extra={"event": "store.loaded"})
             name_broken(serving.snapshot.problems)
             self._cursor = max(f"{revision}-0", loaded.newest, key=entry_order)
             parts = parts_of(self.serving) if changes is None else []
-            del held, loaded
+            del held
             self.status = replace(self.status, reloads=self.status.reloads + 1)
             self._publish(serving, changes, told=None)
-            let_go(parts)
+            let_go(parts, rest)
+            for texts in (loaded.versions, *loaded.documents.values()):
+                empty_out(texts, rest)
         now = time.monotonic()
         self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
 

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from immutables import Map
 
-from pdns_gtm_backend.long_lived import long_lived
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.repository import Held, Loaded, parse, parse_versions
 from pdns_gtm_backend.store.serving import Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 
-LET_GO_AT_ONCE: Final = 100
+LET_GO_AT_ONCE: Final = 20
 LEAST_CHANGES: Final = 100
 SHARE: Final = 10
 """More changes than one for so many documents are many."""
@@ -35,13 +33,15 @@ def renewed(held: Snapshot, loaded: Loaded, rest: Callable[[], object]) -> tuple
     if len(changes) > LEAST_CHANGES + sum(map(len, loaded.documents.values())) // SHARE:
         return None
     snapshot = held.changed(changes, loaded.position)
-    versions = parse_versions(loaded.versions)
-    moved = [key for key in {**snapshot.versions, **versions} if _differ(key, snapshot.versions, versions, rest)]
+    versions = parse_versions(loaded.versions, rest)
+    moved = [key for key in versions if _differ(key, snapshot.versions, versions, rest)]
+    moved += [key for key in snapshot.versions if _differ(key, {}, snapshot.versions, rest) and key not in versions]
     mutation = snapshot.versions.mutate()
     for key in moved:
         mutation.pop(key, None)
         if key in versions:
             mutation[key] = versions[key]
+    empty_out(versions, rest)
     told = {(change.kind, change.id) for change in changes}
     changes += [
         Change(kind, identifier, snapshot.documents[kind][identifier])
@@ -58,8 +58,7 @@ def renewed(held: Snapshot, loaded: Loaded, rest: Callable[[], object]) -> tuple
 
 def made_anew(loaded: Loaded, held: Held) -> Serving:
     """The serving state of what was loaded, where nothing of it is held, or much has changed."""
-    with long_lived():
-        return prepare(parse(loaded, held))
+    return prepare(parse(loaded, held))
 
 
 def _differ(key: Key, one: Mapping[Key, int], other: Mapping[Key, int], rest: Callable[[], object]) -> bool:
@@ -98,8 +97,15 @@ def parts_of(serving: Serving) -> list[object]:
     ]
 
 
-def let_go(parts: list[object]) -> None:
-    """Free a large state step by step: all at once that would stop every thread for a tenth of a second."""
+def let_go(parts: list[object], rest: Callable[[], object]) -> None:
+    """Free what is large step by step: all at once that would stop every thread for up to a tenth of a second."""
     while parts:
         del parts[-LET_GO_AT_ONCE:]
-        time.sleep(0)
+        rest()
+
+
+def empty_out(held: dict[Any, Any], rest: Callable[[], object]) -> None:
+    """The same of a large dictionary."""
+    while held:
+        held.popitem()
+        rest()

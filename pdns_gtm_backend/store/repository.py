@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
@@ -21,6 +21,8 @@ KEPT_CHANGES_OCTETS: Final = 64 * 2**20
 KEPT_EVENTS: Final = 50_000
 KEPT_AUDIT: Final = 50_000
 LOAD_ATTEMPTS: Final = 5
+SCANNED: Final = 200
+"""Documents, or so, that are read at a time where there is time."""
 REPLICATED_MILLISECONDS: Final = 700
 """How long a write waits for replicas: shorter than a command may take (`connection`)."""
 
@@ -73,8 +75,8 @@ class Loaded:
 
     position: Position
     configuration_revision: int
-    documents: Mapping[str, Mapping[str, str]]
-    versions: Mapping[str, str]
+    documents: Mapping[str, dict[str, str]]
+    versions: dict[str, str]
     newest: str = "0-0"
 
 
@@ -143,8 +145,38 @@ class Repository:
         reply, having = pipe.execute()
         return reply, int(having)
 
-    def load(self) -> Loaded:
-        """Everything at one revision. Raises RedisError or NewerSchema."""
+    def load(self, rest: Callable[[], object] | None = None) -> Loaded:
+        """Everything at one revision. Raises RedisError or NewerSchema.
+
+        rest: called after each small piece, where there is time; what is written meanwhile ends that.
+        """
+        gently = None if rest is None else self._load_gently(rest)
+        return self._load_at_once() if gently is None else gently
+
+    def _load_gently(self, rest: Callable[[], object]) -> Loaded | None:
+        """Everything, in pieces that keep nobody waiting; None where something was written meanwhile."""
+        pipe = self.client.pipeline(transaction=False)
+        self._ask_position(pipe)
+        pipe.get(keys.CONFIGURATION_REVISION)
+        pipe.xrevrange(keys.CHANGES, count=1)
+        before, replication, configuration, newest = pipe.execute()
+        documents = {kind: self._scanned(keys.documents(kind), rest) for kind in kinds.KINDS}
+        versions = self._scanned(keys.VERSIONS, rest)
+        if self.client.mget(_POSITION_KEYS) != before:
+            return None
+        return _loaded(before, replication, configuration, documents, versions, newest)
+
+    def _scanned(self, key: str, rest: Callable[[], object]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        reply: Any = self.client.hscan(key, count=SCANNED)
+        found.update(reply[1])
+        while reply[0]:
+            rest()
+            reply = self.client.hscan(key, reply[0], count=SCANNED)
+            found.update(reply[1])
+        return found
+
+    def _load_at_once(self) -> Loaded:
         for _ in range(LOAD_ATTEMPTS):
             # No MULTI: a Redis that is full refuses even to read in it. It serves what one client sent at once anyway.
             pipe = self.client.pipeline(transaction=False)
@@ -157,13 +189,8 @@ class Repository:
             pipe.mget(_POSITION_KEYS)
             before, replication, configuration, newest, versions, *documents, after = pipe.execute()
             if before == after:
-                return Loaded(
-                    _position(before, replication),
-                    _number(keys.CONFIGURATION_REVISION, configuration),
-                    dict(zip(kinds.KINDS, documents, strict=True)),
-                    versions,
-                    newest[0][0] if newest else "0-0",
-                )
+                by_kind = dict(zip(kinds.KINDS, documents, strict=True))
+                return _loaded(before, replication, configuration, by_kind, versions, newest)
         raise InvalidResponse("the store changed each time while it was read")
 
     def position(self) -> Position:
@@ -222,6 +249,19 @@ def _position(numbers: Sequence[str | None], replication: Mapping[str, Any]) -> 
     return Position(store_id or "", str(replication.get("master_replid", "")), _number(keys.REVISION, revision))
 
 
+def _loaded(
+    numbers: Sequence[str | None],
+    replication: Mapping[str, Any],
+    configuration: str | None,
+    documents: Mapping[str, dict[str, str]],
+    versions: dict[str, str],
+    newest: Sequence[tuple[str, Any]],
+) -> Loaded:
+    """What was read, from the replies of Redis."""
+    revision = _number(keys.CONFIGURATION_REVISION, configuration)
+    return Loaded(_position(numbers, replication), revision, documents, versions, newest[0][0] if newest else "0-0")
+
+
 def _number(name: str, text: str | None) -> int:
     if text is None:
         return 0
@@ -274,10 +314,11 @@ def parse(loaded: Loaded, held: Held | None = None) -> Snapshot:
     return build(loaded.position, loaded.configuration_revision, documents, parse_versions(loaded.versions), problems)
 
 
-def parse_versions(fields: Mapping[str, str]) -> dict[tuple[str, str], int]:
-    """Versions by (kind, id) from the hash's fields; what is no number is left out."""
+def parse_versions(fields: Mapping[str, str], rest: Callable[[], object] = lambda: None) -> dict[tuple[str, str], int]:
+    """Versions by (kind, id) from the hash's fields; what is no number is left out. rest: called after each."""
     found = {}
     for name, text in fields.items():
+        rest()
         kind, _, identifier = name.partition("/")
         if kind in kinds.KINDS and text.isascii() and text.isdecimal() and len(text) < 20:
             found[kind, identifier] = int(text)

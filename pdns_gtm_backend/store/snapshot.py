@@ -229,13 +229,15 @@ def build(
         for identifier, value in held.items():
             for index, key in entries(value):
                 collected[index].setdefault(key, {})[identifier] = None
-    indexes = {name: _map({key: _members(ids, alone) for key, ids in held.items()}) for name, held in collected.items()}
+    indexes = {
+        name: map_of({key: _members(ids, alone) for key, ids in held.items()}) for name, held in collected.items()
+    }
     return Snapshot(
         position,
         configuration_revision,
-        Map({kind: _map(documents.get(kind, {})) for kind in kinds.KINDS}),
-        _map(versions),
-        _map(problems),
+        Map({kind: map_of(documents.get(kind, {})) for kind in kinds.KINDS}),
+        map_of(versions),
+        map_of(problems),
         Map(indexes),
     )
 
@@ -251,7 +253,7 @@ def _members(ids: dict[str, None], alone: dict[str, Members]) -> Members:
     return found
 
 
-def _map(held: Mapping[K, V]) -> Map[K, V]:
+def map_of(held: Mapping[K, V]) -> Map[K, V]:
     """A map made step by step: made at once, a large one would stop all other threads meanwhile."""
     mutation = Map[K, V]().mutate()
     for key, value in held.items():

@@ -13,7 +13,7 @@ from pdns_gtm_backend.domain.override import Override, Selector
 from pdns_gtm_backend.store import keys, kinds
 from pdns_gtm_backend.store.connection import COMMAND_TIMEOUT, Client, connect
 from pdns_gtm_backend.store.leases import Lease
-from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable, parse
+from pdns_gtm_backend.store.repository import SCANNED, Commit, Conflict, Repository, StoreUnavailable, parse
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot
 from tests.support.ports import free_port
 from tests.support.redis_server import RedisServer
@@ -313,6 +313,40 @@ def test_a_load_that_a_write_came_between_is_read_again(client: Client, server: 
     assert not writes
     assert parse(loading).position.revision == 1
     assert set(parse(loading).pools) == {"a", "z"}
+
+
+def filled(repository: Repository, store: str) -> None:
+    """More documents of a kind than are read at a time."""
+    repository.commit(Commit([put(pool(f"p{number}")) for number in range(3 * SCANNED)]), store)
+    repository.commit(Commit([put(instance("gtm00000001", "p0")), down("192.0.2.1")]), store)
+
+
+def test_a_gentle_load_reads_the_same_and_rests(repository: Repository, store: str) -> None:
+    filled(repository, store)
+    rests: list[int] = []
+    assert repository.load(lambda: rests.append(1)) == repository.load()
+    assert len(rests) > 2
+
+
+def test_a_gentle_load_that_a_write_comes_between_is_one_revision_too(repository: Repository, store: str) -> None:
+    filled(repository, store)
+    rests: list[int] = []
+
+    def write() -> None:
+        # An earlier document goes and a later one comes, while the first are read already.
+        changes = [Change(kinds.POOLS, f"p{len(rests)}", None), put(pool(f"q{len(rests)}"))]
+        repository.commit(Commit(changes), store)
+        rests.append(1)
+
+    found = parse(repository.load(write))
+    assert rests, "something was written meanwhile"
+    assert found == parse(repository.load())
+    assert len([name for name in found.pools if name.startswith("q")]) == len(rests)
+
+
+def test_a_gentle_load_of_an_empty_redis(client: Client, repository: Repository) -> None:
+    assert repository.load(lambda: None) == repository.load()
+    assert client.dbsize() == 0
 
 
 def test_scripts_that_redis_forgot_are_sent_again(client: Client, repository: Repository, store: str) -> None:
