@@ -106,11 +106,10 @@ class Purger:
 
         unkept: names whose answers PowerDNS keeps for nobody, as they are scoped; they are only passed on.
         """
-        listed = dict.fromkeys((REDISCOVER,) if zones else (), True) | dict.fromkeys(names, True)
-        if self._then is not None:
-            listed = dict.fromkeys(unkept, False) | listed
-        if len(listed) > MAX_NAMES:
-            listed = dict.fromkeys((REDISCOVER, EVERYTHING) if zones else (EVERYTHING,), True)
+        listed = _few(dict.fromkeys(unkept, False), kept=False) if self._then is not None else {}
+        listed |= _few(dict.fromkeys(names, True), kept=True)
+        if zones:
+            listed[REDISCOVER] = True
         if not listed:
             return
         now = time.monotonic()
@@ -174,3 +173,8 @@ class Purger:
         again = time.monotonic() + RETRY_SECONDS
         with self._wake:
             self._due = [(again, EVERYTHING, True), (again, REDISCOVER, True)]
+
+
+def _few(names: dict[str, bool], *, kept: bool) -> dict[str, bool]:
+    """These names, or everything in place of very many. kept: may PowerDNS keep them?"""
+    return names if len(names) <= MAX_NAMES else {EVERYTHING: kept}

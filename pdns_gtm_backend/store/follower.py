@@ -97,7 +97,7 @@ class Follower:
         self.status = Status("starting", "", time.time())
         self.early: Prepared | None = None
         self._stored: Stored | None = None
-        self._current = self._behind = False
+        self._current = self._behind = self._unsaved = False
         self._on_demand = on_demand
         with long_lived():
             stored = None if path is None else _from_disk(path)
@@ -122,6 +122,8 @@ class Follower:
     def stop(self) -> None:
         """Stop following and save the snapshot."""
         self._stopping.set()
+        with self._changed:
+            self._changed.notify_all()
         if self._thread.is_alive():
             self._thread.join(timeout=3)
         if self._saver is not None:
@@ -158,7 +160,7 @@ class Follower:
         """Wait up to `timeout` seconds while there is only `early`, and the thread is at work on the whole."""
         if self.early is not None and self._thread.is_alive():
             with self._changed:
-                self._changed.wait_for(lambda: self.early is None, timeout)
+                self._changed.wait_for(lambda: self.early is None or self._stopping.is_set(), timeout)
 
     def _known(self, *, whole: bool) -> bool:
         if self.status.state == "following" or (self._current and not whole):
@@ -225,7 +227,7 @@ class Follower:
             self._note(behind=True)
             return
         if missed:
-            self._stored = stored.after(missed)
+            self._stored, self._unsaved = stored.after(missed), True
             self.early = prepare_on_demand(self._stored)
             if self._on_demand is not None:
                 self._on_demand(self.early)
@@ -257,8 +259,10 @@ class Follower:
             return
         with long_lived():
             serving = prepare(stored.snapshot())
-        self.serving = serving
-        self._tell(serving, None)
+            self.serving = serving
+            if self._saver is not None and self._unsaved:
+                self._saver.offer(serving.snapshot, None)
+            self._tell(serving, None)
 
     def _catch_up(self, revision: int) -> None:
         """Apply what was written up to `revision`: a snapshot from disk must not be taken for the present."""
@@ -285,7 +289,7 @@ class Follower:
         return True
 
     def _reload(self, reason: str) -> None:
-        began = time.monotonic()
+        began = time.thread_time()
         with long_lived() as rest:
             held, loaded = self._held, self.repository.load(rest if self.loaded else None)
             known = ("", loaded.position.store_id)
@@ -305,8 +309,8 @@ class Follower:
             let_go(parts, rest)
             for texts in (loaded.versions, *loaded.documents.values()):
                 empty_out(texts, rest)
-        now = time.monotonic()
-        self._gap_allowed_at = now + max(GAP_SECONDS, GAP_SHARE * (now - began))
+        worked = time.thread_time() - began
+        self._gap_allowed_at = time.monotonic() + max(GAP_SECONDS, GAP_SHARE * worked)
 
     def _renewed(self, loaded: Loaded, rest: Callable[[], None]) -> tuple[Serving, Sequence[Change]] | None:
         """What was loaded as a state that shares what has not changed, and what has; None where that does not pay."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -52,8 +52,13 @@ def renewed(held: Snapshot, loaded: Loaded, rest: Callable[[], object]) -> tuple
         snapshot,
         configuration_revision=loaded.configuration_revision,
         versions=mutation.finish(),
-        problems=held.problems if dict(held.problems) == problems else Map(problems),
+        problems=held.problems if _same_problems(held, problems, moved) else Map(problems),
     ), changes
+
+
+def _same_problems(held: Snapshot, problems: Mapping[Key, str], moved: Sequence[Key]) -> bool:
+    """Are the same documents broken as before, in the same versions?"""
+    return dict(held.problems) == problems and not any(key in problems for key in moved)
 
 
 def made_anew(loaded: Loaded, held: Held) -> Serving:

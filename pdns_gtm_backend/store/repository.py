@@ -159,12 +159,18 @@ class Repository:
         self._ask_position(pipe)
         pipe.get(keys.CONFIGURATION_REVISION)
         pipe.xrevrange(keys.CHANGES, count=1)
-        before, replication, configuration, newest = pipe.execute()
-        documents = {kind: self._scanned(keys.documents(kind), rest) for kind in kinds.KINDS}
+        numbers, replication, configuration, newest = pipe.execute()
+        position = _position(numbers, replication)
+        documents = {}
+        for kind in kinds.KINDS:
+            documents[kind] = self._scanned(keys.documents(kind), rest)
+            # A cursor means nothing to another server: where one took over, its history has another id.
+            if self.position() != position:
+                return None
         versions = self._scanned(keys.VERSIONS, rest)
-        if self.client.mget(_POSITION_KEYS) != before:
+        if self.position() != position:
             return None
-        return _loaded(before, replication, configuration, documents, versions, newest)
+        return _loaded(numbers, replication, configuration, documents, versions, newest)
 
     def _scanned(self, key: str, rest: Callable[[], object]) -> dict[str, str]:
         found: dict[str, str] = {}

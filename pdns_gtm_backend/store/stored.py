@@ -56,7 +56,7 @@ class Documents(Mapping[str, Any]):
         if not texts:
             return self
         kept = {identifier: text for identifier, text in {**self._texts, **texts}.items() if text is not None}
-        known = {identifier: value for identifier, value in self._values.items() if identifier not in texts}
+        known = {identifier: value for identifier, value in self._values.copy().items() if identifier not in texts}
         return Documents(self._kind, kept, known)
 
 
@@ -96,5 +96,7 @@ class Stored:
 
     def known_problems(self) -> Mapping[Key, str]:
         """The documents that are known to be broken so far, with the reason."""
-        found = {(kind, name): why for kind, held in self.documents.items() for name, why in held.problems.items()}
+        found = {
+            (kind, name): why for kind, held in self.documents.items() for name, why in held.problems.copy().items()
+        }
         return {**self.problems, **found}

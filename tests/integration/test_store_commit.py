@@ -344,6 +344,27 @@ def test_a_gentle_load_that_a_write_comes_between_is_one_revision_too(repository
     assert len([name for name in found.pools if name.startswith("q")]) == len(rests)
 
 
+def test_a_gentle_load_of_which_another_server_gives_a_part_is_read_again(
+    client: Client, repository: Repository, store: str
+) -> None:
+    """A replica that was promoted holds the same revision; a cursor of the old master means nothing to it."""
+    filled(repository, store)
+    plain: Any = client
+    rests: list[int] = []
+
+    def take_over() -> None:
+        rests.append(1)
+        if len(rests) == 1:
+            plain.execute_command("DEBUG", "CHANGE-REPL-ID")
+
+    found = repository.load(take_over)
+    assert found == repository.load()
+    assert found.position == repository.position()
+    quiet: list[int] = []
+    repository.load(lambda: quiet.append(1))
+    assert len(rests) <= len(quiet), "the pieces read so far were given up"
+
+
 def test_a_gentle_load_of_an_empty_redis(client: Client, repository: Repository) -> None:
     assert repository.load(lambda: None) == repository.load()
     assert client.dbsize() == 0

@@ -100,6 +100,26 @@ def test_names_of_which_powerdns_keeps_nothing_are_only_passed_on(control: Contr
         purger.stop()
 
 
+def test_very_many_of_them_are_passed_on_as_everything_and_powerdns_is_left_alone(
+    control: Control, tmp_path: Path
+) -> None:
+    passed: list[tuple[str, ...]] = []
+    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
+    purger.start()
+    try:
+        wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
+        before = control.said.count("purge")
+        passed.clear()
+        purger.purge(["kept.example"], [f"scoped{number}.example" for number in range(2 * MAX_NAMES)])
+        wait_for(lambda: sum("kept.example" in names for names in passed) == 1 + len(REPEAT_SECONDS), "and again")
+        assert all(EVERYTHING in names for names in passed if "kept.example" in names)
+        # What is repeated of the start may still come; of these names nothing does.
+        assert control.said.count("purge") <= before + 2
+        assert "purge kept.example" in control.said
+    finally:
+        purger.stop()
+
+
 def test_without_anybody_to_pass_them_on_to_they_are_forgotten(control: Control, tmp_path: Path) -> None:
     purger = Purger(PowerDnsControl(tmp_path / "c"))
     purger.start()

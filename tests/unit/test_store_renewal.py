@@ -99,6 +99,18 @@ def test_a_document_whose_version_alone_has_changed_is_told() -> None:
     assert [renewal_[0].version(kinds.POOLS, name) for name in "ab"] == [7, 0]
 
 
+def test_a_document_that_is_broken_again_in_another_version_is_known_anew() -> None:
+    first = renewed(FULL, loaded(FULL, {0: "{}"}), nothing)
+    assert first is not None
+    (key,) = first[0].problems
+    found = loaded(FULL, {0: "{}"})
+    again = renewed(first[0], replace(found, versions={**found.versions, "/".join(key): "77"}), nothing)
+    assert again is not None
+    assert again[0].problems == first[0].problems
+    assert again[0].problems is not first[0].problems, "the saver writes everything then"
+    assert again[0].version(*key) == 77
+
+
 def test_where_much_has_changed_nothing_is_patched() -> None:
     many = [put(pool(f"p{number}")) for number in range(3 * renewal.LEAST_CHANGES)]
     assert renewed(FULL, loaded(FULL.changed(many), {}), nothing) is None
