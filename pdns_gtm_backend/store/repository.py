@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
-from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError
+from redis.exceptions import InvalidResponse, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, kinds, scripts
@@ -150,7 +150,11 @@ class Repository:
 
         rest: called after each small piece, where there is time; what is written meanwhile ends that.
         """
-        gently = None if rest is None else self._load_gently(rest)
+        try:
+            gently = None if rest is None else self._load_gently(rest)
+        except ResponseError:
+            # The error of a pipeline names the key.
+            gently = None
         return self._load_at_once() if gently is None else gently
 
     def _load_gently(self, rest: Callable[[], object]) -> Loaded | None:

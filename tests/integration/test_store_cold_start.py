@@ -274,7 +274,7 @@ def test_a_reload_that_fails_leaves_what_is_on_disk(
 ) -> None:
     server: Any = client
     server.execute_command("DEBUG", "CHANGE-REPL-ID")
-    monkeypatch.setattr(Repository, "load", lambda _: (_ for _ in ()).throw(ConnectionError("reset")))
+    monkeypatch.setattr(Repository, "load", lambda *_: (_ for _ in ()).throw(ConnectionError("reset")))
     with starting(client, path, whole) as (followed, _):
         assert followed.status.state == "disconnected"
         whole.release.set()

@@ -1,6 +1,6 @@
 import dataclasses
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -232,10 +232,10 @@ def test_a_store_that_is_replaced_while_it_is_loaded_is_not_taken(
         assert followed.wait_for(configured(repository, store, pool()), SECONDS)
         load = followed.repository.load
 
-        def replaced() -> Any:
+        def replaced(rest: Callable[[], object] | None = None) -> Any:
             client.flushall()
             Repository(client).identify()
-            return load()
+            return load(rest)
 
         monkeypatch.setattr(followed.repository, "load", replaced)
         client.execute_command("DEBUG", "CHANGE-REPL-ID")
