@@ -431,6 +431,15 @@ def test_some_queries_are_never_answered_from_what_a_thread_remembers(edge: Edge
     assert edge.call(counted.count, "cache-hits") > len(asked)
 
 
+def test_no_tcp_connection_is_dropped(edge: Edge, counted: CountedDnsdist) -> None:
+    octets = query(edge.regional[0])
+
+    def ask_often() -> set[bytes]:
+        return {counted.ask(octets, tcp=True)[2:] for _ in range(400)}
+
+    assert len(edge.call(ask_often)) == 1
+
+
 def test_it_is_remembered_for_a_second(edge: Edge, counted: CountedDnsdist) -> None:
     for octets in (query(edge.regional[0]), query(edge.regional[0], subnet="1.2.4.0/24")):
         ask = partial(counted.ask, octets)
