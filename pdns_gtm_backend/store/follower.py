@@ -22,11 +22,12 @@ from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.feed import Entries, Gap, as_written, entry_order, is_bulk, name_broken, patched
 from pdns_gtm_backend.store.journal import Entry
 from pdns_gtm_backend.store.on_demand import prepare_on_demand
-from pdns_gtm_backend.store.renewal import empty_out, let_go, made_anew, parts_of, renewed
+from pdns_gtm_backend.store.renewal import empty_out, let_go, parts_of, renewed
 from pdns_gtm_backend.store.repository import (
     Loaded,
     NewerSchema,
     Repository,
+    parse,
     unavailable_reason,
 )
 from pdns_gtm_backend.store.serving import Prepared, Serving, prepare
@@ -297,7 +298,7 @@ class Follower:
                 held.position.store_id in known or self.repository.succeeds(held.position.store_id)
             ):
                 raise _Elsewhere("another store took its place while it was loaded")
-            serving, changes = self._renewed(loaded, rest) or (made_anew(loaded, held), None)
+            serving, changes = self._renewed(loaded, rest) or (prepare(parse(loaded, held)), None)
             revision = serving.snapshot.revision
             log.info("store: loaded revision %d: %s", revision, reason, extra={"event": "store.loaded"})
             name_broken(serving.snapshot.problems)

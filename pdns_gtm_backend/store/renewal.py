@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from immutables import Map
 
 from pdns_gtm_backend.store import kinds
-from pdns_gtm_backend.store.repository import Held, Loaded, parse, parse_versions
-from pdns_gtm_backend.store.serving import Serving, prepare
+from pdns_gtm_backend.store.repository import Loaded, parse_versions
+from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
+
+K = TypeVar("K")
 
 LET_GO_AT_ONCE: Final = 20
 LEAST_CHANGES: Final = 100
@@ -34,8 +36,8 @@ def renewed(held: Snapshot, loaded: Loaded, rest: Callable[[], object]) -> tuple
         return None
     snapshot = held.changed(changes, loaded.position)
     versions = parse_versions(loaded.versions, rest)
-    moved = [key for key in versions if _differ(key, snapshot.versions, versions, rest)]
-    moved += [key for key in snapshot.versions if _differ(key, {}, snapshot.versions, rest) and key not in versions]
+    moved = [key for key in _resting(versions, rest) if snapshot.versions.get(key) != versions[key]]
+    moved += [key for key in _resting(snapshot.versions, rest) if key not in versions]
     mutation = snapshot.versions.mutate()
     for key in moved:
         mutation.pop(key, None)
@@ -61,22 +63,17 @@ def _same_problems(held: Snapshot, problems: Mapping[Key, str], moved: Sequence[
     return dict(held.problems) == problems and not any(key in problems for key in moved)
 
 
-def made_anew(loaded: Loaded, held: Held) -> Serving:
-    """The serving state of what was loaded, where nothing of it is held, or much has changed."""
-    return prepare(parse(loaded, held))
-
-
-def _differ(key: Key, one: Mapping[Key, int], other: Mapping[Key, int], rest: Callable[[], object]) -> bool:
-    rest()
-    return one.get(key) != other.get(key)
+def _resting(keys: Iterable[K], rest: Callable[[], object]) -> Iterator[K]:
+    for key in keys:
+        rest()
+        yield key
 
 
 def _differences(
     kind: str, held: Mapping[str, Any], texts: Mapping[str, str], problems: dict[Key, str], rest: Callable[[], object]
 ) -> Iterator[Change]:
-    for identifier, text in texts.items():
-        rest()
-        before = held.get(identifier)
+    for identifier in _resting(texts, rest):
+        before, text = held.get(identifier), texts[identifier]
         if before is not None and kinds.encode(kind, before) == text:
             continue
         try:
@@ -86,8 +83,7 @@ def _differences(
             continue
         if value != before:
             yield Change(kind, identifier, value)
-    for identifier in held:
-        rest()
+    for identifier in _resting(held, rest):
         if identifier not in texts:
             yield Change(kind, identifier, None)
 

@@ -178,12 +178,10 @@ class Repository:
 
     def _scanned(self, key: str, rest: Callable[[], object]) -> dict[str, str]:
         found: dict[str, str] = {}
-        reply: Any = self.client.hscan(key, count=SCANNED)
-        found.update(reply[1])
-        while reply[0]:
+        fields: Any = self.client.hscan_iter(key, count=SCANNED)
+        for name, text in fields:
             rest()
-            reply = self.client.hscan(key, reply[0], count=SCANNED)
-            found.update(reply[1])
+            found[name] = text
         return found
 
     def _load_at_once(self) -> Loaded:
