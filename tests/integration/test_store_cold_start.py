@@ -15,7 +15,6 @@ from pdns_gtm_backend.store.repository import Commit, Repository
 from pdns_gtm_backend.store.serving import Prepared
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
 from pdns_gtm_backend.store.stored import Stored
-from tests.support.redis_server import RedisServer
 from tests.support.store import (
     SECONDS,
     Heard,
@@ -33,33 +32,7 @@ from tests.support.store import (
 NAME = "gtm00000001.gtm.example"
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("s"), "--enable-debug-command", "yes") as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(follower, "BLOCK_MILLISECONDS", 40)
-    monkeypatch.setattr(follower, "GAP_SECONDS", 0.1)
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
-def repository(client: Client) -> Repository:
-    return Repository(client)
-
-
-@pytest.fixture
-def store(repository: Repository) -> str:
-    return repository.identify()
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @pytest.fixture

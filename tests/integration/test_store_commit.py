@@ -3,7 +3,6 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,29 +21,6 @@ from tests.support.store import configured, down, eventually, instance, pool, pu
 
 BOUND = 15.0
 """Seconds within which a write that cannot succeed has failed: a time-out of 1 s and what a busy machine adds."""
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("s"), "--enable-debug-command", "yes") as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
-def repository(client: Client) -> Repository:
-    return Repository(client)
-
-
-@pytest.fixture
-def store(repository: Repository) -> str:
-    return repository.identify()
 
 
 def everything(client: Client) -> dict[str, bytes]:

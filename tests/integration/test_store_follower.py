@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,6 @@ from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Repository
 from pdns_gtm_backend.store.serving import Serving
 from pdns_gtm_backend.store.snapshot import Change
-from tests.support.redis_server import RedisServer
 from tests.support.store import (
     HISTORIES,
     SECONDS,
@@ -29,35 +28,7 @@ from tests.support.store import (
 )
 from tests.support.strategies import examples
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("s"), "--enable-debug-command", "yes") as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The faults suite has the real ones."""
-    monkeypatch.setattr(follower, "BLOCK_MILLISECONDS", 40)
-    monkeypatch.setattr(follower, "GAP_SECONDS", 0.1)
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
-def repository(client: Client) -> Repository:
-    return Repository(client)
-
-
-@pytest.fixture
-def store(repository: Repository) -> str:
-    return repository.identify()
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 @examples(30, *HealthCheck)

@@ -1,6 +1,6 @@
 import dataclasses
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,6 @@ from pdns_gtm_backend.store import follower, keys, kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Conflict, Repository, StoreUnavailable
-from tests.support.redis_server import RedisServer
 from tests.support.store import (
     SECONDS,
     caught_up,
@@ -26,35 +25,7 @@ from tests.support.store import (
     settled,
 )
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("s"), "--enable-debug-command", "yes") as running:
-        yield running
-
-
-@pytest.fixture(autouse=True)
-def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The faults suite has the real ones."""
-    monkeypatch.setattr(follower, "BLOCK_MILLISECONDS", 40)
-    monkeypatch.setattr(follower, "GAP_SECONDS", 0.1)
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
-def repository(client: Client) -> Repository:
-    return Repository(client)
-
-
-@pytest.fixture
-def store(repository: Repository) -> str:
-    return repository.identify()
+pytestmark = pytest.mark.usefixtures("short_waits")
 
 
 def restarted(client: Client, path: Path) -> Follower:

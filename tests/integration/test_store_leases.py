@@ -28,13 +28,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 @pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as made:
-        made.flushall()
-        yield made
-
-
-@pytest.fixture
 def vantages(client: Client) -> Vantages:
     return Vantages(client)
 

@@ -2,7 +2,8 @@
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,17 @@ def control(tmp_path: Path) -> Iterator[Control]:
     made.stop()
 
 
+@contextmanager
+def purging(path: Path, then: Callable[[Iterable[str]], None] | None = None) -> Iterator[Purger]:
+    """A purger that runs, over the control socket at `path`."""
+    purger = Purger(PowerDnsControl(path), then)
+    purger.start()
+    try:
+        yield purger
+    finally:
+        purger.stop()
+
+
 def test_many_names_are_one_command(control: Control, tmp_path: Path) -> None:
     PowerDnsControl(tmp_path / "c").purge("a.example", "b.example$")
     PowerDnsControl(tmp_path / "c").purge()
@@ -67,9 +79,7 @@ def test_nonsense_is_an_error(control: Control, tmp_path: Path) -> None:
 
 def test_what_was_purged_is_passed_on_and_everything_where_that_fails(control: Control, tmp_path: Path) -> None:
     passed: list[tuple[str, ...]] = []
-    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
-    purger.start()
-    try:
+    with purging(tmp_path / "c", lambda names: passed.append(tuple(names))) as purger:
         wait_for(lambda: purger.working and passed, "the first purge")
         assert passed[0] == (EVERYTHING,)
         purger.purge(["a.example"])
@@ -80,15 +90,11 @@ def test_what_was_purged_is_passed_on_and_everything_where_that_fails(control: C
         passed.clear()
         wait_for(lambda: passed, "passed on although it fails")
         assert set(passed) == {(EVERYTHING,)}
-    finally:
-        purger.stop()
 
 
 def test_names_of_which_powerdns_keeps_nothing_are_only_passed_on(control: Control, tmp_path: Path) -> None:
     passed: list[tuple[str, ...]] = []
-    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
-    purger.start()
-    try:
+    with purging(tmp_path / "c", lambda names: passed.append(tuple(names))) as purger:
         wait_for(lambda: purger.working and passed, "the first purge")
         purger.purge(["kept.example"], ["scoped.example", "both.example"])
         purger.purge(["both.example"])
@@ -96,17 +102,13 @@ def test_names_of_which_powerdns_keeps_nothing_are_only_passed_on(control: Contr
         assert any("both.example" in said for said in control.said)
         assert any("kept.example" in said for said in control.said)
         assert not any("scoped.example" in said for said in control.said)
-    finally:
-        purger.stop()
 
 
 def test_very_many_of_them_are_passed_on_as_everything_and_powerdns_is_left_alone(
     control: Control, tmp_path: Path
 ) -> None:
     passed: list[tuple[str, ...]] = []
-    purger = Purger(PowerDnsControl(tmp_path / "c"), lambda names: passed.append(tuple(names)))
-    purger.start()
-    try:
+    with purging(tmp_path / "c", lambda names: passed.append(tuple(names))) as purger:
         wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
         before = control.said.count("purge")
         passed.clear()
@@ -116,27 +118,19 @@ def test_very_many_of_them_are_passed_on_as_everything_and_powerdns_is_left_alon
         # What is repeated of the start may still come; of these names nothing does.
         assert control.said.count("purge") <= before + 2
         assert "purge kept.example" in control.said
-    finally:
-        purger.stop()
 
 
 def test_without_anybody_to_pass_them_on_to_they_are_forgotten(control: Control, tmp_path: Path) -> None:
-    purger = Purger(PowerDnsControl(tmp_path / "c"))
-    purger.start()
-    try:
+    with purging(tmp_path / "c") as purger:
         wait_for(lambda: purger.working, "the first purge")
         purger.purge([], [f"scoped{number}.example" for number in range(2 * MAX_NAMES)])
         purger.purge(["kept.example"])
         wait_for(lambda: any("kept.example" in said for said in control.said), "purged")
         assert not any("scoped" in said for said in control.said)
-    finally:
-        purger.stop()
 
 
 def test_what_is_purged_again_is_purged_together(control: Control, tmp_path: Path) -> None:
-    purger = Purger(PowerDnsControl(tmp_path / "c"))
-    purger.start()
-    try:
+    with purging(tmp_path / "c") as purger:
         wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
         for number in range(100):
             purger.purge([f"n{number}.example"])
@@ -145,19 +139,13 @@ def test_what_is_purged_again_is_purged_together(control: Control, tmp_path: Pat
         assert all(sum(f"n{number}.example" in said for said in naming) >= 2 for number in range(100))
         assert max(len(said.split()) for said in naming) > 10
         assert len(naming) < 150
-    finally:
-        purger.stop()
 
 
 def test_very_many_names_together_are_purged_as_everything(control: Control, tmp_path: Path) -> None:
-    purger = Purger(PowerDnsControl(tmp_path / "c"))
-    purger.start()
-    try:
+    with purging(tmp_path / "c") as purger:
         wait_for(lambda: control.said.count("purge") > 1 + len(REPEAT_SECONDS), "everything, and again")
         before = control.said.count("purge")
         for part in range(3):
             purger.purge([f"n{part}-{number}.example" for number in range(MAX_NAMES - 1)])
         wait_for(lambda: control.said.count("purge") >= before + len(REPEAT_SECONDS), "everything, again")
         assert max(len(said.split()) for said in control.said) <= 1 + MAX_NAMES
-    finally:
-        purger.stop()
