@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from tests.support.oracle import Oracle, Origin
@@ -52,8 +53,12 @@ class Origins:
         return moment
 
     def kill(self, address: str) -> float:
-        """Kill an origin; returns the moment from which it was gone (monotonic)."""
+        """Kill an origin while nobody is connected: a connection under way would be reset, a new one is refused.
+
+        Returns the moment from which it was gone (monotonic).
+        """
         process = self._processes.pop(address)
+        wait_for(lambda: not _connected(address), f"{address} without a connection")
         process.kill()
         process.wait()
         moment = time.monotonic()
@@ -94,3 +99,10 @@ def remove_figure(api: Api) -> None:
     for kind in ("instances", "pools", "health-checks"):
         for item in api.get(f"/{kind}")["items"]:
             api.delete(f"/{kind}/{item['id']}")
+
+
+def _connected(address: str) -> bool:
+    """Has anybody an established connection to an IPv4 address (proc(5), /proc/net/tcp)?"""
+    local = socket.inet_aton(address)[::-1].hex().upper()
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(row[1].startswith(local) and row[3] == "01" for row in rows)
