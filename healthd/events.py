@@ -7,6 +7,7 @@ from typing import Any
 
 from pdns_gtm_backend.domain.answer import PolicyView, ServedInstance
 from pdns_gtm_backend.domain.availability import AddressView, Availability, PoolView
+from pdns_gtm_backend.domain.instance import Instance
 from pdns_gtm_backend.domain.moment import rfc3339
 from pdns_gtm_backend.domain.state import PolicyState, TargetState, policy_state_key
 from pdns_gtm_backend.domain.statuses import request_status
@@ -18,15 +19,20 @@ Event = dict[str, Any]
 
 
 def events_between(before: Serving, after: Serving, pools: Iterable[str], instances: Iterable[str]) -> Iterator[Event]:
-    """What an operator is told: everything that differs in `pools` and `instances`."""
+    """What an operator is told: everything that differs in `pools` and `instances`.
+
+    Of an instance that was not there before, only that it begins with another set than its first.
+    """
     for name in sorted(pools):
         old, new = before.pools.get(name), after.pools.get(name)
         if old is not None and new is not None:
             yield from _pool_events(old, new, after.snapshot)
     for name in sorted(instances):
         was, served = before.instances.get(name), after.instances.get(name)
+        if served is not None:
+            yield from _switch_events(was, served, after.snapshot)
         if was is not None and served is not None:
-            yield from _instance_events(was, served, after.snapshot)
+            yield from _status_events(was, served)
 
 
 _ADDRESS_KINDS = {
@@ -88,11 +94,14 @@ def _seen(states: Iterable[TargetState]) -> dict[str, str]:
     return seen
 
 
-def _instance_events(was: ServedInstance, served: ServedInstance, snapshot: Snapshot) -> Iterator[Event]:
+def _named(instance: Instance) -> Event:
+    return {"instance": instance.id, "instance_name": instance.name}
+
+
+def _switch_events(was: ServedInstance | None, served: ServedInstance, snapshot: Snapshot) -> Iterator[Event]:
     instance = served.instance
-    named = {"instance": instance.id, "instance_name": instance.name}
     for family, views in served.views.items():
-        earlier = {view.policy.name: view for view in was.views[family]} if family in was.views else {}
+        earlier = {view.policy.name: view for view in was.views.get(family, ())} if was else {}
         for view in views:
             old = earlier.get(view.policy.name)
             old_state = old.state if old else None
@@ -101,10 +110,14 @@ def _instance_events(was: ServedInstance, served: ServedInstance, snapshot: Snap
                 continue
             if old_state is None and state.set == view.sets[0].name:
                 continue
-            yield named | _switch_event(view, old_state, state)
+            yield _named(instance) | _switch_event(view, old_state, state)
+
+
+def _status_events(was: ServedInstance, served: ServedInstance) -> Iterator[Event]:
+    instance = served.instance
     status, earlier_status = request_status(served), request_status(was)
     if (status == "unavailable") != (earlier_status == "unavailable"):
-        yield named | {
+        yield _named(instance) | {
             "kind": "instance.all_down" if status == "unavailable" else "instance.recovered",
             "from": earlier_status,
             "to": status,

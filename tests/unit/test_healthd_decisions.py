@@ -518,6 +518,10 @@ def with_health(serving: Serving, name: str, health: Health, now: float) -> Serv
     return serving.changed(serving.snapshot.changed(changes), changes)
 
 
+def without_instance(serving: Serving) -> Serving:
+    return prepare(serving.snapshot.changed([Change(kinds.INSTANCES, "gtm1", None)]))
+
+
 def state_of(outcome: Outcome) -> PolicyState:
     return outcome.after.snapshot.policy_states[KEY]
 
@@ -536,6 +540,20 @@ def test_a_change_of_an_address_and_the_switch_it_causes_are_one_write() -> None
     switched = outcome.events[-1]
     assert (switched["instance"], switched["from"], switched["to"]) == ("gtm1", "default", "failover")
     assert "pool a" in switched["reason"]
+
+
+def test_an_instance_that_begins_with_another_set_than_its_first_says_why() -> None:
+    down = with_health(shop(), "a", "down", NOW)
+    outcome = asked(down, without_instance(down))
+    assert state_of(outcome).set == "failover"
+    (switched,) = (event for event in outcome.events if "instance" in event)
+    assert (switched["kind"], switched["from"], switched["to"]) == ("set.switched", None, "failover")
+    assert "pool a" in switched["reason"]
+
+
+def test_an_instance_that_begins_with_its_first_set_tells_nothing() -> None:
+    serving = shop()
+    assert not asked(serving, without_instance(serving)).events
 
 
 def test_failback_waits_for_its_delay_and_asks_to_be_decided_then() -> None:
