@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from healthd.events import Event, events_between
 from pdns_gtm_backend.domain.answer import PolicyView
@@ -108,6 +108,12 @@ def is_probed(snapshot: Snapshot, target: str) -> bool:
     return any(check in p.health_checks and target_key(check, address, p.host, p.sni) == target for p in pools)
 
 
+def instances_probing(targets: Iterable[str], snapshot: Snapshot) -> frozenset[str]:
+    """The instances with a pool that has one of these targets."""
+    changes = [Change(kinds.TARGET_STATES, target, None) for target in targets]
+    return frozenset(touched(snapshot, snapshot, changes)[1])
+
+
 @dataclass(frozen=True, slots=True)
 class PolicyDecision:
     """changes: states of policies to write, and failback overrides that are carried out, to delete.
@@ -127,7 +133,7 @@ def decide_policies(serving: Serving, instances: Iterable[str], now: float) -> P
         served = serving.instances.get(name)
         if served is None:
             continue
-        for views in served.views.values():
+        for views in served.answers.views.values():
             for view in views:
                 change, moment = _decide_policy(served.instance, view, serving.snapshot, now)
                 changes += change
@@ -252,6 +258,35 @@ def resolve(question: Question) -> Outcome:
         decided=frozenset(instances),
         again_at=policies.again_at,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Hurried:
+    """What became of addresses, written before it is decided what follows from that.
+
+    changes, events: one write. told: the serving state up to which events tell what changed then. waiting, outvoted: of
+    TargetDecision.
+    """
+
+    changes: Sequence[Change]
+    events: Sequence[Event]
+    told: Serving
+    waiting: frozenset[Cause]
+    outvoted: frozenset[Cause]
+
+
+def hurry(question: Question) -> Hurried:
+    """Decide targets alone: answers go by their states at once, and not only when the policies of very many instances
+    are decided. To `resolve` the rest from there tells the same events, each once, as to resolve it all.
+    """
+    before, told = question.serving, question.told
+    targets = decide_targets(before.snapshot, question.causes, question.evidence)
+    changes = [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
+    after = before.changed(before.snapshot.changed(changes), changes)
+    pools = touched(before.snapshot, after.snapshot, changes)[0]
+    events = list(events_between(told, after, pools, ()))
+    told = replace(told, pools=told.pools.update({name: after.pools[name] for name in pools}))
+    return Hurried(changes, events, told, targets.waiting, targets.outvoted)
 
 
 def _expired_event(override: str) -> Event:

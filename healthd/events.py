@@ -100,8 +100,8 @@ def _named(instance: Instance) -> Event:
 
 def _switch_events(was: ServedInstance | None, served: ServedInstance, snapshot: Snapshot) -> Iterator[Event]:
     instance = served.instance
-    for family, views in served.views.items():
-        earlier = {view.policy.name: view for view in was.views.get(family, ())} if was else {}
+    for family, views in served.answers.views.items():
+        earlier = {view.policy.name: view for view in was.answers.views.get(family, ())} if was else {}
         for view in views:
             old = earlier.get(view.policy.name)
             old_state = old.state if old else None

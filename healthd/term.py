@@ -9,13 +9,24 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from healthd.decisions import Evidence, Outcome, Question, carried_over, expired_overrides, resolve
+from healthd.decisions import (
+    Evidence,
+    Hurried,
+    Outcome,
+    Question,
+    carried_over,
+    expired_overrides,
+    hurry,
+    instances_probing,
+    resolve,
+)
 from healthd.events import Event
 from healthd.watch import recalled, watch
 from pdns_gtm_backend.domain.event import summary
 from pdns_gtm_backend.domain.quorum import is_reporting, suspensions
 from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
 from pdns_gtm_backend.domain.target import target_key
+from pdns_gtm_backend.long_lived import without_collection
 from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Conflict, Repository
 from pdns_gtm_backend.store.serving import Serving, touched
@@ -31,6 +42,8 @@ HURRIED_CHECKUP_SECONDS: Final = 0.25
 CATCH_UP_SECONDS: Final = 0.002
 MOST_AT_ONCE: Final = 2000
 """Instances that are decided by one write, where it was no address of theirs that changed."""
+MOST_WAITED_FOR: Final = 100
+"""More instances than these do not hold up what became of an address: it is written alone, and they come next."""
 PACE_SECONDS: Final = 0.01
 """At least between two writes, so that changes that arrive together are written together."""
 
@@ -87,6 +100,7 @@ class Term:
         self._instances: set[str] = set(serving.instances)
         self._targets: set[str] = set(serving.snapshot.target_states)
         self._carried: list[Change] = []
+        self._hurried = False
         self._checked_at = self._wrote_at = float("-inf")
         self._clock = 0.0
 
@@ -208,9 +222,15 @@ class Term:
         return told | ready | frozenset(cause for cause in self._waiting if cause[1] in targets)
 
     def _decide(self, causes: frozenset[Cause], due: set[str], now: float) -> None:
-        instances = self._instances | due
-        most, rest = _parted(instances)
         evidence = self._evidence(causes, now)
+        self._hurried = not self._hurried and self._hurry(causes, evidence)
+        if self._hurried:
+            return
+        with without_collection():
+            self._resolve(causes, due, evidence)
+
+    def _resolve(self, causes: frozenset[Cause], due: set[str], evidence: Evidence) -> None:
+        most, rest = _parted(self._instances | due)
         outcome = resolve(
             Question(
                 self._serving, self._told, evidence, sorted(causes), self._pools, most, self._targets, self._carried
@@ -227,10 +247,27 @@ class Term:
             after = further.after
         self._told = after
         self.told_revision = max(self._serving.snapshot.revision, self._head)
-        self._outvoted = (self._outvoted - causes) | outcome.outvoted
-        self._waiting = (self._waiting - causes) | outcome.waiting | outcome.outvoted
+        self._settle(causes, outcome)
         self._again = {name: moment for name, moment in self._again.items() if name not in decided} | again_at
         self._pools, self._instances, self._targets, self._carried = set(), set(), set(), []
+
+    def _hurry(self, causes: frozenset[Cause], evidence: Evidence) -> bool:
+        """Write what became of addresses that very many instances use, and decide about these in the next cycle.
+
+        False where nothing was written.
+        """
+        if len(instances_probing({target for _, target in causes}, self._serving.snapshot)) <= MOST_WAITED_FOR:
+            return False
+        hurried = hurry(Question(self._serving, self._told, evidence, sorted(causes)))
+        if hurried.changes:
+            self._write(hurried.changes, hurried.events)
+            self._told = hurried.told
+            self._settle(causes, hurried)
+        return bool(hurried.changes)
+
+    def _settle(self, causes: frozenset[Cause], decided: Hurried | Outcome) -> None:
+        self._outvoted = (self._outvoted - causes) | decided.outvoted
+        self._waiting = (self._waiting - causes) | decided.waiting | decided.outvoted
 
     def _write_outcome(self, outcome: Outcome) -> None:
         if outcome.changes or outcome.events:

@@ -1,6 +1,5 @@
 """The whole configuration as one document: out of the server, and into it."""
 
-import gc
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from pdns_gtm_backend.admin.auth import needs, operator, require
 from pdns_gtm_backend.admin.problems import MAX_FILE_BYTES
 from pdns_gtm_backend.admin.reading import JSON, flag, json_body, parameters
 from pdns_gtm_backend.admin.writing import answer, data_of, encoded
+from pdns_gtm_backend.long_lived import without_collection
 from pdns_gtm_backend.operations import applying
 from pdns_gtm_backend.operations.configuration_file import export
 from pdns_gtm_backend.operations.errors import Unavailable
@@ -36,7 +36,7 @@ def apply_all() -> Response:
     dry_run, force = flag(given, "dry_run"), flag(given, "force")
     if not dry_run:
         require("admin")
-    with _alone(), _without_collection():
+    with _alone(), without_collection():
         file = json_body(limit=MAX_FILE_BYTES)
         return answer(data_of(applying.apply(operator(), file, force=force, dry_run=dry_run)))
 
@@ -50,17 +50,3 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         _turn.release()
-
-
-@contextmanager
-def _without_collection() -> Iterator[None]:
-    """No passes of the cyclic garbage collector: a file is a million objects and no cycle, and each pass over them
-    stops every thread.
-    """
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if collecting:
-            gc.enable()

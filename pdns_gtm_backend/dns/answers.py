@@ -66,7 +66,7 @@ def lookup(view: View, question: Question) -> list[Record]:
         scope = served.scope(client)
         if scope != cut.length:
             cut = client.truncated(scope)
-        if served.uniform and view.purged():
+        if served.answers.uniform and view.purged():
             scope = 0
         # PowerDNS keeps an answer to ANY for everybody, unless a record in it is scoped.
         records = _static(zone, name, question, scope if question.type == "ANY" else 0)
@@ -127,7 +127,8 @@ def _dynamic(
     view: View, served: ServedInstance, client: Network, zone: ServedZone, name: str, question: Question, scope: int
 ) -> list[Record]:
     """The records of an instance. `client` is cut to the scope already, so that nothing finer can decide."""
-    families = served.asked.get(question.type)
+    answers = served.answers
+    families = answers.asked.get(question.type)
     if not families:
         return []
     match = served.match(client, NOWHERE if client is NOBODY else view.locate(client))
@@ -136,7 +137,7 @@ def _dynamic(
     return [
         _record(question.name, RECORD_TYPES[family], address, ttl, auth, number, scope)
         for family in families
-        for address in served.addresses(family, match, client, random)
+        for address in answers.addresses(family, match, client, random)
     ]
 
 

@@ -19,7 +19,7 @@ from pdns_gtm_backend.operations.edge_conf import edge_address, edge_folder
 from pdns_gtm_backend.settings import Settings
 from pdns_gtm_backend.store.connection import connect
 from pdns_gtm_backend.store.follower import Follower
-from pdns_gtm_backend.store.serving import Prepared, Serving, touched
+from pdns_gtm_backend.store.serving import Prepared, Serving
 from pdns_gtm_backend.store.snapshot import Change
 
 if TYPE_CHECKING:
@@ -123,9 +123,7 @@ class Backend:
         before = self._view
         self._view = self._whole(serving) if changes is None else self._patched(before, serving, changes)
         if self.edge is not None:
-            self.edge.changed(
-                serving, None if changes is None else touched(before.serving.snapshot, serving.snapshot, changes)[1]
-            )
+            self.edge.changed(before.serving, serving, changes)
         if self.purger is not None:
             stale = stale_names(before.serving, serving, changes)
             self.purger.purge(stale.names, stale.unkept, zones=stale.zones)

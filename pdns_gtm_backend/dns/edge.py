@@ -29,7 +29,9 @@ from pdns_gtm_backend.domain.edge import (
 )
 from pdns_gtm_backend.fairness import answers_first
 from pdns_gtm_backend.operations.edge_conf import REGIONS
-from pdns_gtm_backend.store.serving import Serving
+from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store.serving import Prepared, Serving, touched
+from pdns_gtm_backend.store.snapshot import Change
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +42,9 @@ WILDCARD: Final = "*"
 NOTHING_PACKED: Final = packed_regions(NO_REGIONS)
 LOAD: Final = ":load"
 """Stands for nothing in a purge: new regions come with caches of their own."""
+
+PLANNED_BY: Final = frozenset({kinds.INSTANCES, kinds.POOLS, kinds.LINES})
+"""Kinds that a plan goes by: no state changes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,9 +61,15 @@ class Plan:
 
     instances: Map[str, Planned] = field(default_factory=Map)
 
-    def changed(self, serving: Serving, instances: Iterable[str] | None) -> Plan:
-        """The plan of `serving`, this very one where nothing has changed. instances: ids that may have; None = all."""
-        held = self.instances
+    def changed(self, before: Prepared, serving: Serving, changes: Iterable[Change] | None) -> Plan:
+        """The plan of `serving`, this very one where nothing has changed. before: what this one is of.
+
+        changes: that lead from there to `serving`; None = anything.
+        """
+        held, instances = self.instances, None
+        if changes is not None:
+            planned_by = [change for change in changes if change.kind in PLANNED_BY]
+            instances = touched(before.snapshot, serving.snapshot, planned_by)[1]
         for name in {*serving.instances, *held} if instances is None else instances:
             served = serving.instances.get(name)
             if served is None:
@@ -122,15 +133,15 @@ class Edge:
             if thread.ident is not None:
                 thread.join(timeout=3)
 
-    def changed(self, serving: Serving, instances: Iterable[str] | None) -> None:
-        """Take note of a new state. instances: the ids of those that may have changed; None = all."""
-        before = self._plan
+    def changed(self, before: Prepared, serving: Serving, changes: Iterable[Change] | None) -> None:
+        """Take note of a new state. changes: that led to it from `before`; None = anything."""
+        held = self._plan
         try:
-            self._plan = before.changed(serving, instances)
+            self._plan = held.changed(before, serving, changes)
         except Exception:
             log.exception("nothing is answered by region", extra={"event": "edge.plan_failed"})
             self._plan = Plan()
-        if self._plan is not before and (self._terms is None or not self._plan.terms() <= self._terms):
+        if self._plan is not held and (self._terms is None or not self._plan.terms() <= self._terms):
             self._replan.set()
 
     def moved(self) -> None:

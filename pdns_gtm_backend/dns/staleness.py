@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from pdns_gtm_backend.dns.purge import EVERYTHING
+from pdns_gtm_backend.dns.purge import EVERYTHING, MAX_NAMES
 from pdns_gtm_backend.domain.answer import ServedInstance
 from pdns_gtm_backend.domain.names import ancestors, canonical
 from pdns_gtm_backend.domain.zone import RRset
@@ -29,8 +29,12 @@ def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | N
     """What to purge. changes: what leads from `before` to `after`; None = anything may have changed."""
     if changes is None:
         return Stale([EVERYTHING], zones=True)
+    zones = any(change.kind == kinds.ZONES for change in changes)
     kept, unkept = dict[str, None](), dict[str, None]()
-    for instance in touched(before.snapshot, after.snapshot, changes)[1]:
+    instances = touched(before.snapshot, after.snapshot, changes)[1]
+    if len(instances) > MAX_NAMES:
+        return Stale([EVERYTHING], zones=zones)
+    for instance in instances:
         names = unkept if _is_scoped(before.instances.get(instance), after.instances.get(instance)) else kept
         names |= dict.fromkeys(_names_of(before, instance)) | dict.fromkeys(_names_of(after, instance))
     for change in changes:
@@ -40,14 +44,15 @@ def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | N
             kept |= dict.fromkeys(_static(before.snapshot.rrsets.get(change.id), change.value))
         elif change.kind in OF_A_ZONE:
             kept[f"{canonical(change.id.partition('|')[0])}$"] = None
-    return Stale(list(kept), list(unkept), any(change.kind == kinds.ZONES for change in changes))
+    return Stale(list(kept), list(unkept), zones)
 
 
 def _is_scoped(before: ServedInstance | None, after: ServedInstance | None) -> bool:
     """Were and are all answers that an instance gives of its own scoped, for the same questions?"""
     if before is None or after is None or before.instance is not after.instance:
         return False
-    return not (before.uniform or after.uniform) and before.families == after.families
+    old, new = before.answers, after.answers
+    return not (old.uniform or new.uniform) and old.families == new.families
 
 
 OF_A_ZONE = frozenset({kinds.ZONES, kinds.ZONE_METADATA, kinds.ZONE_KEYS})

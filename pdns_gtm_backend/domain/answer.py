@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import islice
 from typing import Final, Literal
 
@@ -75,16 +75,14 @@ NO_DATA: Final = frozenset({"none", "fail_closed"})
 
 
 @dataclass(frozen=True, slots=True)
-class ServedInstance:
-    """An instance made ready to answer: its lines as a table, and one choice per policy and family.
+class Answers:
+    """What an instance answers until a state changes: one choice per policy and family.
 
     families: those that hold an answer for every client; the same for all, whatever their line.
     asked: those of `families` that a question of a type asks for; no entry = none.
     uniform: is an answer the same for all clients, and at every time until a state changes? By configuration alone.
     """
 
-    instance: Instance
-    lines: LineTable
     views: Mapping[Family, tuple[PolicyView, ...]]
     choices: Mapping[Family, tuple[Choice, ...]]
     families: tuple[Family, ...]
@@ -94,6 +92,33 @@ class ServedInstance:
     def __post_init__(self) -> None:
         object.__setattr__(self, "asked", _asked(self.families))
 
+    def addresses(self, family: Family, match: Match | None, client: Network, random: Random) -> Sequence[str]:
+        """The addresses of one answer; the same emptiness for every client (`families`)."""
+        if family not in self.families:
+            return ()
+        return self.choices[family][0 if match is None else match.owner].draw(client, random)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ServedInstance:
+    """An instance made ready to answer: its lines as a table, and its answers, which may be prepared when they are
+    asked for first.
+    """
+
+    instance: Instance
+    lines: LineTable
+    _answers: Answers | Callable[[], Answers]
+
+    @property
+    def answers(self) -> Answers:
+        """What it answers. Two threads that ask first at once prepare the same."""
+        held = self._answers
+        if isinstance(held, Answers):
+            return held
+        prepared = held()
+        object.__setattr__(self, "_answers", prepared)
+        return prepared
+
     def scope(self, client: Network) -> int:
         """Prefix length that an answer to `client` holds for. Depends on configuration alone."""
         return self.lines.scope(client)
@@ -101,12 +126,6 @@ class ServedInstance:
     def match(self, client: Network, place: Place) -> Match | None:
         """The line that decides; `client` must be truncated to its scope. None only in a broken document."""
         return self.lines.match(client, place)
-
-    def addresses(self, family: Family, match: Match | None, client: Network, random: Random) -> Sequence[str]:
-        """The addresses of one answer; the same emptiness for every client (`families`)."""
-        if family not in self.families:
-            return ()
-        return self.choices[family][0 if match is None else match.owner].draw(client, random)
 
 
 @lru_cache
@@ -121,22 +140,34 @@ def serve(
     states: Mapping[str, PolicyState],
     overrides: Iterable[Override] = (),
     table: LineTable | None = None,
+    *,
+    later: bool = False,
 ) -> ServedInstance:
     """Prepare `instance`. What it names and is not there, or does not parse, is left out: the rest is answered.
 
-    table: its lines, where they are known already; None = they are made from `lines`.
+    table: its lines, where they are known already; None = they are made from `lines`. later: prepare its answers when
+    they are asked for; `pools` and `states` must not change.
     """
-    chosen = tuple(overrides)
+    found = line_table(instance, lines) if table is None else table
+    prepared = partial(_prepared, instance, pools, states, tuple(overrides))
+    return ServedInstance(instance, found, prepared if later else prepared())
+
+
+def _prepared(
+    instance: Instance,
+    pools: Callable[[str], PoolView | None],
+    states: Mapping[str, PolicyState],
+    overrides: Sequence[Override],
+) -> Answers:
     families = FAMILIES[instance.kind]
     views = {
-        family: tuple(_view_policy(instance, policy, family, pools, states, chosen) for policy in instance.policies)
+        family: tuple(_view_policy(instance, policy, family, pools, states, overrides) for policy in instance.policies)
         for family in families
     }
     default = _default_policy(instance)
     choices = {family: _choices(instance, default, views[family]) for family in families}
     answered = tuple(f for f in families if instance.enabled and choices[f][0].rule not in NO_DATA)
-    found = line_table(instance, lines) if table is None else table
-    return ServedInstance(instance, found, views, choices, answered, _is_uniform(instance, views))
+    return Answers(views, choices, answered, _is_uniform(instance, views))
 
 
 def _is_uniform(instance: Instance, views: Mapping[Family, Sequence[PolicyView]]) -> bool:
@@ -177,7 +208,7 @@ def _view_policy(
     overrides: Sequence[Override],
 ) -> PolicyView:
     named = zip(policy.pool_sets, set_names(policy), strict=True)
-    sets = tuple(view for view in (view_set(s, name, family, pools) for s, name in named) if view.members)
+    sets = tuple([view for s, name in named if (view := view_set(s, name, family, pools)).members])
     pin = policy_override(instance.id, policy.name, "pin", overrides)
     pinned = pin.set if pin else None
     state = states.get(policy_state_key(instance.id, policy.name, family))

@@ -162,7 +162,12 @@ def _positive(addresses: tuple[Address, ...]) -> tuple[Address, ...]:
 
 def view_set(pool_set: PoolSet, name: str, family: Family, pools: Callable[[str], PoolView | None]) -> SetView:
     """The part of a set that holds addresses of `family`; a pool that does not exist is left out."""
-    found = ((pools(member.pool), member.weight) for member in pool_set.pools)
-    members = tuple((view, weight) for view, weight in found if view is not None and view.pool.type == family)
-    drawn = tuple((view, weight) for view, weight in members if weight and view.available)
-    return SetView(name, pool_set.sticky, members, drawn)
+    members, drawn = [], []
+    for member in pool_set.pools:
+        view = pools(member.pool)
+        if view is None or view.pool.type != family:
+            continue
+        members.append((view, member.weight))
+        if member.weight and view.available:
+            drawn.append((view, member.weight))
+    return SetView(name, pool_set.sticky, tuple(members), tuple(drawn))

@@ -69,7 +69,7 @@ def is_regional(served: ServedInstance) -> bool:
     """
     if served.instance.kind != "address":
         return False
-    sets = [pool_set for views in served.views.values() for view in views for pool_set in view.sets]
+    sets = [pool_set for views in served.answers.views.values() for view in views for pool_set in view.sets]
     return all(len(s.members) == 1 and draws_nothing(s.members[0][0].pool) for s in sets)
 
 

@@ -60,8 +60,8 @@ def explain(served: ServedInstance, family: Family, client: Network, place: Plac
     """Explain the answer to `client`, which must be truncated to its scope already."""
     matches = served.lines.all_matches(client, place)
     owner = matches[0].owner if matches else 0
-    view = served.views[family][owner]
-    choice = served.choices[family][owner] if served.instance.enabled else DISABLED
+    view = served.answers.views[family][owner]
+    choice = served.answers.choices[family][owner] if served.instance.enabled else DISABLED
     chances = probabilities(choice, client)
     sets = tuple(
         SetExplanation(

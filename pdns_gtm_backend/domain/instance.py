@@ -92,7 +92,7 @@ def default_set_name(index: int) -> str:
 
 def set_names(policy: AccessPolicy) -> tuple[str, ...]:
     """The names of a policy's sets in order."""
-    return tuple(s.name or default_set_name(index) for index, s in enumerate(policy.pool_sets))
+    return tuple([s.name or default_set_name(index) for index, s in enumerate(policy.pool_sets)])
 
 
 def canonical_instance(instance: Instance) -> Instance:

@@ -39,10 +39,10 @@ def request_status(served: ServedInstance) -> RequestStatus:
     A policy that carries no address of a family answers from the default policy for it, which is no switch.
     """
     status: RequestStatus = "normal"
-    for family, views in served.views.items():
+    for family, views in served.answers.views.items():
         if all(not view.sets for view in views):
             continue
-        for view, choice in zip(views, served.choices[family], strict=True):
+        for view, choice in zip(views, served.answers.choices[family], strict=True):
             if not view.sets:
                 continue
             if choice.rule in ALL_DOWN_RULES:

@@ -148,8 +148,10 @@ def _policy(served: ServedInstance, index: int, snapshot: Snapshot) -> PolicySta
     policy = served.instance.policies[index]
     pin = policy_override(served.instance.id, policy.name, "pin", snapshot.overrides_on_instance(served.instance.id))
     families: dict[str, FamilyStatus] = {
-        family: _family(views[index], served.choices[family][index] if served.instance.enabled else DISABLED, pin)
-        for family, views in served.views.items()
+        family: _family(
+            views[index], served.answers.choices[family][index] if served.instance.enabled else DISABLED, pin
+        )
+        for family, views in served.answers.views.items()
         if any(view.sets for view in views)
     }
     return PolicyStatus(

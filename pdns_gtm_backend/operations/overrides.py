@@ -166,8 +166,8 @@ def _effects(before: ServedInstance, after: ServedInstance) -> Iterator[Effect]:
     instance = after.instance
     if not instance.enabled:
         return
-    for family, views in after.views.items():
-        pairs = zip(views, before.choices[family], after.choices[family], strict=True)
+    for family, views in after.answers.views.items():
+        pairs = zip(views, before.answers.choices[family], after.answers.choices[family], strict=True)
         for view, was, chosen in pairs:
             if not view.sets or answering(was) == answering(chosen):
                 continue

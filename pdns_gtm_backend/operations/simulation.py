@@ -142,9 +142,9 @@ def simulate(operator: Operator, locator: Locates, name: str, rrtype: str, clien
     place = NOWHERE if network.bits == 0 and network.version == 4 else locator.locate(truncated)
     explanation = explain(served, family, truncated, place)
     owner = explanation.lines[0].owner if explanation.lines else 0
-    choice = served.choices[family][owner] if served.instance.enabled else DISABLED
+    choice = served.answers.choices[family][owner] if served.instance.enabled else DISABLED
     match = explanation.lines[0] if explanation.lines else None
-    records = served.addresses(family, match, truncated, random.random)
+    records = served.answers.addresses(family, match, truncated, random.random)
     instance = served.instance
     return Simulation(
         name=canonical(name),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from immutables import Map
 
@@ -12,6 +13,9 @@ from pdns_gtm_backend.domain.availability import PoolView, view_pool
 from pdns_gtm_backend.domain.override import Override
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
+
+AT_ONCE: Final = 50
+"""More instances that a change touches, such as those that share a pool, are prepared as they are asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +43,15 @@ class Serving(Prepared):
         """The serving state of `snapshot`, which `changes` lead to from this one's."""
         listed = tuple(changes)
         pools, instances = touched(self.snapshot, snapshot, listed)
-        return _with_instances(self, snapshot, _remade_pools(self.pools, snapshot, pools), instances)
+        remade = _remade_pools(self.pools, snapshot, pools)
+        return _with_instances(self, snapshot, remade, instances, later=len(instances) > AT_ONCE)
 
 
 def prepare(snapshot: Snapshot) -> Serving:
     """The serving state of a whole snapshot."""
     nothing = Serving(empty(), Map(), Map(), Map())
     pools = _remade_pools(Map(), snapshot, set(snapshot.pools))
-    return _with_instances(nothing, snapshot, pools, set(snapshot.instances))
+    return _with_instances(nothing, snapshot, pools, set(snapshot.instances), later=False)
 
 
 def touched(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> tuple[set[str], set[str]]:
@@ -67,7 +72,9 @@ def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: set[str]
     return mutation.finish()
 
 
-def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], changed: set[str]) -> Serving:
+def _with_instances(
+    before: Serving, snapshot: Snapshot, pools: Map[str, PoolView], changed: set[str], *, later: bool
+) -> Serving:
     instances = before.instances.mutate()
     same_lines = before.snapshot.lines is snapshot.lines
     owned: set[str] = set()
@@ -78,7 +85,8 @@ def _with_instances(before: Serving, snapshot: Snapshot, pools: Map[str, PoolVie
         if instance is not None:
             overrides = snapshot.overrides_on_instance(name)
             table = old.lines if old is not None and same_lines and old.instance is instance else None
-            instances[name] = serve(instance, snapshot.lines, pools.get, snapshot.policy_states, overrides, table)
+            states = snapshot.policy_states
+            instances[name] = serve(instance, snapshot.lines, pools.get, states, overrides, table, later=later)
             owned.update(instance.owned_names())
     served, names = instances.finish(), before.names.mutate()
     for name in owned:

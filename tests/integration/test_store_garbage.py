@@ -46,7 +46,7 @@ def test_garbage_in_a_cold_load_is_left_out_and_named(
     client.hset(keys.VERSIONS, "pools/b", "x")
     with following(client) as followed:
         assert list(followed.serving.snapshot.pools) == ["a"]
-        assert followed.serving.instances["gtm00000001"].families == ("ipv4",)
+        assert followed.serving.instances["gtm00000001"].answers.families == ("ipv4",)
         assert set(followed.serving.snapshot.problems) == {
             (kinds.POOLS, "b"),
             (kinds.POOLS, "\udcff"),

@@ -262,7 +262,7 @@ class Site:
 
     def effective(self, instance: str = "gtm00000001") -> str | None:
         """The set that the first policy of an instance answers from, for IPv4."""
-        return self.follower.serving.instances[instance].views["ipv4"][0].set_name
+        return self.follower.serving.instances[instance].answers.views["ipv4"][0].set_name
 
     def until(
         self, holds: Callable[[], object], said: Callable[[], object] = lambda: "", seconds: float = SECONDS

@@ -125,7 +125,13 @@ def held(snapshot: Snapshot) -> dict[str, Any]:
 
 
 def _served(view: Any) -> tuple[Any, ...]:
-    return view.instance, _table(view.lines), dict(view.views), dict(view.choices), view.families
+    return (
+        view.instance,
+        _table(view.lines),
+        dict(view.answers.views),
+        dict(view.answers.choices),
+        view.answers.families,
+    )
 
 
 def _table(table: LineTable) -> tuple[Any, ...]:

@@ -314,7 +314,7 @@ def test_clients_of_one_scope_are_not_told_apart(held: Configuration, client: Ne
         found = ask(serving, held.instance.cname, "ANY", str(asked))
         assert {record["scopeMask"] for record in found} == {scope}
     assert set(seen) <= {client.truncated(scope)}
-    assert len(seen) == 2 * bool(served.families)
+    assert len(seen) == 2 * bool(served.answers.families)
 
 
 @bounded_few

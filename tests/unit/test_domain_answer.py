@@ -18,7 +18,7 @@ NODATA = frozenset({"none", "fail_closed", "disabled"})
 
 def every_choice(served: ServedInstance) -> Iterator[tuple[Family, int, Choice]]:
     for family in FAMILIES[served.instance.kind]:
-        for index, choice in enumerate(served.choices[family]):
+        for index, choice in enumerate(served.answers.choices[family]):
             yield family, index, choice
 
 
@@ -26,7 +26,7 @@ def source_set(served: ServedInstance, family: Family, choice: Choice) -> SetVie
     """The set that a choice says its addresses belong to."""
     assert choice.source is not None
     policy, name = choice.source
-    views = next(view for view in served.views[family] if view.policy.name == policy)
+    views = next(view for view in served.answers.views[family] if view.policy.name == policy)
     return next(view for view in views.sets if view.name == name)
 
 
@@ -81,10 +81,10 @@ def test_types_at_a_name_are_the_same_for_every_client(
     for family in ("ipv4", "ipv6", "domain"):
         for client, place in asked:
             match = served.match(client.truncated(served.scope(client)), place)
-            answer = served.addresses(family, match, client, Random(seed).random)
-            assert bool(answer) == (family in served.families)
-        for choice in served.choices.get(family, ()):
-            assert (choice.rule not in NODATA) == (family in served.families)
+            answer = served.answers.addresses(family, match, client, Random(seed).random)
+            assert bool(answer) == (family in served.answers.families)
+        for choice in served.answers.choices.get(family, ()):
+            assert (choice.rule not in NODATA) == (family in served.answers.families)
 
 
 @bounded_few
@@ -102,7 +102,7 @@ def test_fail_open_is_never_empty_while_an_address_is_not_offline(
             if view is not None and view.pool.enabled and view.pool.type == family
             for seen in view.addresses
         )
-        answer = served.addresses(family, served.match(client, place), client, Random(seed).random)
+        answer = served.answers.addresses(family, served.match(client, place), client, Random(seed).random)
         assert bool(answer) == exists
 
 
@@ -112,10 +112,10 @@ def test_fail_closed_acts_only_without_any_available_set_and_then_for_all(config
     configuration = replace(configuration, instance=replace(configuration.instance, when_all_down="fail_closed"))
     served = configuration.served()
     for family in FAMILIES[served.instance.kind]:
-        sets = [view for policy in served.views[family] for view in policy.sets]
-        acted = [choice.rule in ("fail_closed", "none") for choice in served.choices[family]]
+        sets = [view for policy in served.answers.views[family] for view in policy.sets]
+        acted = [choice.rule in ("fail_closed", "none") for choice in served.answers.choices[family]]
         assert all(acted) == any(acted) == (not any(view.available for view in sets))
-        assert (family in served.families) == any(view.available for view in sets)
+        assert (family in served.answers.families) == any(view.available for view in sets)
 
 
 @bounded_few
@@ -126,7 +126,7 @@ def test_fail_closed_never_answers_an_unavailable_address_but_of_a_pinned_set(
     configuration = replace(configuration, instance=replace(configuration.instance, when_all_down="fail_closed"))
     served = configuration.served()
     for family, index, choice in every_choice(served):
-        pinned = served.views[family][index].pinned
+        pinned = served.answers.views[family][index].pinned
         for answer in some_answers(choice, client):
             if not answer:
                 continue
@@ -142,9 +142,14 @@ def test_a_pin_wins_wherever_the_pinned_set_holds_anything(configuration: Config
     for family, index, choice in every_choice(served):
         policy = served.instance.policies[index]
         pins = [o for o in configuration.overrides if o.effect == "pin" and o.selector.policy == policy.name]
-        assert served.views[family][index].pinned in ([o.set for o in pins] or [None])
+        assert served.answers.views[family][index].pinned in ([o.set for o in pins] or [None])
         pinned = next(
-            (s for s in served.views[family][index].sets if s.name == served.views[family][index].pinned), None
+            (
+                s
+                for s in served.answers.views[family][index].sets
+                if s.name == served.answers.views[family][index].pinned
+            ),
+            None,
         )
         if pinned is None or pinned.empty or choice.rule == "fail_closed":
             continue
@@ -157,7 +162,7 @@ def test_a_pin_wins_wherever_the_pinned_set_holds_anything(configuration: Config
 def test_a_policy_answers_from_its_own_sets_while_it_can(configuration: Configuration) -> None:
     served = configuration.served()
     for family, index, choice in every_choice(served):
-        view = served.views[family][index]
+        view = served.answers.views[family][index]
         own = (view.policy.name, view.set_name)
         if view.effective is not None and view.sets[view.effective].available:
             assert (choice.rule, choice.source) == ("set", own)
@@ -165,7 +170,7 @@ def test_a_policy_answers_from_its_own_sets_while_it_can(configuration: Configur
             assert choice.source is not None
             assert choice.source[0] == view.policy.name
         if choice.rule == "fail_open":
-            first = next(p for p in served.views[family] if choice.source and p.policy.name == choice.source[0])
+            first = next(p for p in served.answers.views[family] if choice.source and p.policy.name == choice.source[0])
             assert choice.source == (first.policy.name, next(s.name for s in first.sets if not s.empty))
             assert not any(s.available for s in first.sets)
 
@@ -178,9 +183,9 @@ def test_a_policy_without_an_answer_takes_one_that_is_available_the_default_poli
     served = configuration.served()
     default = next(p.name for p in served.instance.policies if "default" in p.lines)
     for family in FAMILIES[served.instance.kind]:
-        views = served.views[family]
-        of_default = served.choices[family][[v.policy.name for v in views].index(default)]
-        for choice in served.choices[family]:
+        views = served.answers.views[family]
+        of_default = served.answers.choices[family][[v.policy.name for v in views].index(default)]
+        for choice in served.answers.choices[family]:
             if choice.rule != "other_policy":
                 continue
             assert any(s.available for view in views for s in view.sets)
@@ -230,12 +235,12 @@ def test_what_is_uniform_is_the_same_for_all_at_every_time(
     for made in (configuration, replace(configuration, instance=one_policy)):
         served = made.served()
         without_states = replace(made, target_states={}, policy_states={}).served()
-        assert served.uniform == without_states.uniform
-        if not served.uniform:
+        assert served.answers.uniform == without_states.answers.uniform
+        if not served.answers.uniform:
             continue
         for family in FAMILIES[served.instance.kind]:
             given_out = {
-                tuple(served.addresses(family, served.match(client, place), client, Random(seed).random))
+                tuple(served.answers.addresses(family, served.match(client, place), client, Random(seed).random))
                 for client, place, seed in asked
             }
             assert len(given_out) == 1
@@ -254,7 +259,8 @@ def test_every_client_of_a_scope_network_gets_the_same_distribution(
         assert explain(served, family, one, place) == explain(served, family, other, place)
         for seed in range(3):
             answers = [
-                list(served.addresses(family, served.match(c, place), c, Random(seed).random)) for c in (one, other)
+                list(served.answers.addresses(family, served.match(c, place), c, Random(seed).random))
+                for c in (one, other)
             ]
             assert answers[0] == answers[1]
 
@@ -267,10 +273,10 @@ def test_the_policy_of_the_clients_line_answers(configuration: Configuration, cl
     assert match is not None
     policy = served.instance.policies[match.owner]
     assert match.written in policy.lines
-    for family in served.families:
-        choice = served.choices[family][match.owner]
+    for family in served.answers.families:
+        choice = served.answers.choices[family][match.owner]
         for seed in range(3):
-            drawn = served.addresses(family, match, client, Random(seed).random)
+            drawn = served.answers.addresses(family, match, client, Random(seed).random)
             assert drawn == choice.draw(client, Random(seed).random)
 
 
@@ -278,9 +284,9 @@ def test_the_policy_of_the_clients_line_answers(configuration: Configuration, cl
 @given(configurations(), clients(), places())
 def test_a_disabled_instance_holds_no_data(configuration: Configuration, client: Network, place: Place) -> None:
     disabled = replace(configuration, instance=replace(configuration.instance, enabled=False)).served()
-    assert disabled.families == ()
+    assert disabled.answers.families == ()
     for family in FAMILIES[disabled.instance.kind]:
-        assert list(disabled.addresses(family, disabled.match(client, place), client, lambda: 0.0)) == []
+        assert list(disabled.answers.addresses(family, disabled.match(client, place), client, lambda: 0.0)) == []
 
 
 @bounded_few
@@ -290,7 +296,7 @@ def test_what_the_store_has_lost_is_left_out(configuration: Configuration, clien
     kept = {name: pool for index, (name, pool) in enumerate(configuration.catalog.pools.items()) if index % 2 == 0}
     broken = replace(configuration, catalog=replace(configuration.catalog, pools=kept, lines={}))
     served = broken.served()
-    for family in served.families:
-        answer = served.addresses(family, served.match(client, place), client, lambda: 0.5)
+    for family in served.answers.families:
+        answer = served.answers.addresses(family, served.match(client, place), client, lambda: 0.5)
         assert answer
         assert set(answer) <= {a.address for pool in kept.values() for a in pool.addresses}

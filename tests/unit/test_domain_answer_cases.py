@@ -57,7 +57,7 @@ def healths(text: str) -> dict[str, Health]:
 
 def answers(served: ServedInstance) -> list[list[str]]:
     """What each policy answers."""
-    return [list(choice.draw(CLIENT, lambda: 0.0)) for choice in served.choices["ipv4"]]
+    return [list(choice.draw(CLIENT, lambda: 0.0)) for choice in served.answers.choices["ipv4"]]
 
 
 TWO = (policy("mainland", "AS-CN", "a", "b"), policy("world", "default", "c", "d"))
@@ -95,7 +95,7 @@ def test_fail_closed(health: str, mainland: str, world: str, rules: list[str]) -
     served = served_with(simple(*TWO, when_all_down="fail_closed"), healths(health))
     expected = {name: [f"192.0.2.{number}"] for number, name in enumerate("abcd", 1)} | {"": []}
     assert answers(served) == [expected[mainland], expected[world]]
-    assert [choice.rule for choice in served.choices["ipv4"]] == rules
+    assert [choice.rule for choice in served.answers.choices["ipv4"]] == rules
 
 
 def test_offline_addresses_are_never_answered_not_even_under_fail_open() -> None:
@@ -104,7 +104,7 @@ def test_offline_addresses_are_never_answered_not_even_under_fail_open() -> None
     assert answers(served_with(simple(*TWO), found, offline=("a", "b"))) == [["192.0.2.4"], ["192.0.2.4"]]
     assert answers(served_with(simple(*TWO), found, offline=("a", "b", "d"))) == [["192.0.2.3"], ["192.0.2.3"]]
     served = served_with(simple(*TWO), found, offline=("a", "b", "c", "d"))
-    assert (answers(served), served.families) == ([[], []], ())
+    assert (answers(served), served.answers.families) == ([[], []], ())
 
 
 def test_the_default_policy_lends_its_answer_before_any_other() -> None:
@@ -119,14 +119,14 @@ def test_the_default_policy_lends_its_answer_before_any_other() -> None:
 def test_an_all_down_rule_is_told_as_one_also_where_another_policy_lends_it() -> None:
     found = healths("down down down down")
     served = served_with(simple(*TWO), found, offline=("a", "b"))
-    assert [(c.rule, c.source) for c in served.choices["ipv4"]] == [("fail_open", ("world", "default"))] * 2
+    assert [(c.rule, c.source) for c in served.answers.choices["ipv4"]] == [("fail_open", ("world", "default"))] * 2
 
 
 def test_a_pin_answers_a_set_that_is_down_but_lends_it_to_nobody_under_fail_closed() -> None:
     found = healths("down down up down")
     served = served_with(simple(*TWO, when_all_down="fail_closed"), found, pins={"world": "failover"})
     assert answers(served) == [["192.0.2.3"], ["192.0.2.4"]]
-    assert [c.rule for c in served.choices["ipv4"]] == ["other_policy", "pinned_unavailable"]
+    assert [c.rule for c in served.answers.choices["ipv4"]] == ["other_policy", "pinned_unavailable"]
 
 
 def test_a_pin_to_a_set_without_any_address_falls_to_one_that_is_available() -> None:
@@ -160,10 +160,10 @@ def test_families_are_answered_apart() -> None:
     ]
     views = {n: view_pool(Pool(id=n, type=f, addresses=(Address(address=a),)), {}, [down]) for n, f, a in held}
     served = serve(instance, {}, views.get, {}, [down])
-    assert served.families == ("ipv4", "ipv6")
+    assert served.answers.families == ("ipv4", "ipv6")
     match = served.match(CLIENT, NOWHERE)
-    assert list(served.addresses("ipv4", match, CLIENT, lambda: 0.0)) == ["192.0.2.1"]
-    assert list(served.addresses("ipv6", match, CLIENT, lambda: 0.0)) == ["2001:db8::2"]
+    assert list(served.answers.addresses("ipv4", match, CLIENT, lambda: 0.0)) == ["192.0.2.1"]
+    assert list(served.answers.addresses("ipv6", match, CLIENT, lambda: 0.0)) == ["2001:db8::2"]
     assert [record_type(family) for family in ("ipv4", "ipv6", "domain")] == ["A", "AAAA", "CNAME"]
 
 
@@ -196,7 +196,7 @@ def test_sticky_clients_stay_when_another_address_goes_down(weights: list[int], 
         served = serve(instance, {}, views.get, {})
         networks = [parse_network(f"203.0.{third}.0/24") for third in range(50)]
         return [
-            served.addresses("ipv4", served.match(c, NOWHERE), c, Random(third).random)[0]
+            served.answers.addresses("ipv4", served.match(c, NOWHERE), c, Random(third).random)[0]
             for third, c in enumerate(networks)
         ]
 
@@ -229,7 +229,7 @@ def test_what_nothing_is_drawn_from_is_uniform(pool: Pool, uniform: bool) -> Non
     held = replace(pool, addresses=(Address(address="192.0.2.1"), Address(address="192.0.2.2")))
     views = {name: view_pool(replace(held, id=name), {}) for name in "ab"}
     one = policy("world", "default", "a", "b")
-    assert serve(simple(one), {}, views.get, {}).uniform == uniform
-    assert not serve(simple(one, policy("near", "AS", "a")), {}, views.get, {}).uniform
+    assert serve(simple(one), {}, views.get, {}).answers.uniform == uniform
+    assert not serve(simple(one, policy("near", "AS", "a")), {}, views.get, {}).answers.uniform
     drawn = replace(one, pool_sets=(PoolSet(pools=(SetMember(pool="a"), SetMember(pool="b"))),))
-    assert not serve(simple(drawn), {}, views.get, {}).uniform
+    assert not serve(simple(drawn), {}, views.get, {}).answers.uniform

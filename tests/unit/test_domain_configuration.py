@@ -83,9 +83,9 @@ def test_a_valid_configuration_has_an_answer_for_every_family_of_every_client(co
     served = replace(bare, instance=replace(bare.instance, when_all_down="fail_open")).served()
     default = next(i for i, p in enumerate(served.instance.policies) if "default" in p.lines)
     for family in FAMILIES[served.instance.kind]:
-        held = [view for views in served.views[family] for view in views.sets]
-        assert bool(served.views[family][default].sets) == bool(held)
-        assert (family in served.families) == any(not view.empty for view in held)
+        held = [view for views in served.answers.views[family] for view in views.sets]
+        assert bool(served.answers.views[family][default].sets) == bool(held)
+        assert (family in served.answers.families) == any(not view.empty for view in held)
 
 
 def test_a_small_configuration_is_valid() -> None:
@@ -434,4 +434,4 @@ def test_no_valid_configuration_is_without_an_answer_under_fail_open(configurati
         exists = any(
             seen.availability > Availability.OFFLINE for v in used if v.pool.type == family for seen in v.addresses
         )
-        assert all(bool(c.draw(EVERY_CLIENT[0], lambda: 0.5)) == exists for c in served.choices[family])
+        assert all(bool(c.draw(EVERY_CLIENT[0], lambda: 0.5)) == exists for c in served.answers.choices[family])

@@ -31,11 +31,11 @@ def test_probabilities_agree_with_sampling(
     match = served.match(client, place)
     assert match is not None
     for family in FAMILIES[served.instance.kind]:
-        choice = served.choices[family][match.owner]
+        choice = served.answers.choices[family][match.owner]
         told = probabilities(choice, client)
         drawn: Counter[str] = Counter()
         for _ in range(SAMPLES):
-            drawn.update(served.addresses(family, match, client, random))
+            drawn.update(served.answers.addresses(family, match, client, random))
         if not drawn:
             assert not any(told.values())
             continue
@@ -57,8 +57,8 @@ def test_the_explanation_is_of_the_answer(configuration: Configuration, client: 
     assert match is not None
     for family in FAMILIES[served.instance.kind]:
         told = explain(served, family, client, place)
-        view = served.views[family][match.owner]
-        choice = served.choices[family][match.owner]
+        view = served.answers.views[family][match.owner]
+        choice = served.answers.choices[family][match.owner]
         assert (told.lines[0], told.policy, told.pinned) == (match, view.policy.name, view.pinned)
         assert (told.rule, told.source, told.scope) == (choice.rule, choice.source, served.scope(client))
         assert [(s.name, s.available) for s in told.sets] == [(s.name, s.available) for s in view.sets]
@@ -70,7 +70,7 @@ def test_the_explanation_is_of_the_answer(configuration: Configuration, client: 
             possible = {a.address for a in told_set.addresses if a.probability != 0}
             if told.source != (told.policy, told_set.name):
                 assert possible == set()
-        answer = set(served.addresses(family, match, client, Random(1).random))
+        answer = set(served.answers.addresses(family, match, client, Random(1).random))
         if told.source is not None and told.source[0] == told.policy:
             shown = next(s for s in told.sets if s.name == told.source[1])
             assert answer <= {a.address for a in shown.addresses if a.probability != 0}
@@ -127,7 +127,7 @@ def test_a_single_pool_and_an_answer_of_all_are_certain() -> None:
             policies = (AccessPolicy(name="world", lines=("default",), pool_sets=(members,)),)
             instance = Instance(id="gtm12345678", name="shop", policies=policies)
             served = serve(instance, {}, {pool.id: view_pool(pool, {})}.get, {})
-            told = probabilities(served.choices["ipv4"][0], CLIENT)
+            told = probabilities(served.answers.choices["ipv4"][0], CLIENT)
             assert set(told.values()) == {chance}
             assert len(told) == 2
 
@@ -147,7 +147,7 @@ def test_probabilities_of_pools_and_addresses_multiply() -> None:
     members = (SetMember(pool="near", weight=2), SetMember(pool="far", weight=1), SetMember(pool="several", weight=1))
     policies = (AccessPolicy(name="world", lines=("default",), pool_sets=(PoolSet(name="default", pools=members),)),)
     served = serve(Instance(id="gtm12345678", name="shop", policies=policies), {}, views.get, {})
-    assert probabilities(served.choices["ipv4"][0], CLIENT) == {
+    assert probabilities(served.answers.choices["ipv4"][0], CLIENT) == {
         ("near", "192.0.2.1"): 0.375,
         ("near", "192.0.2.2"): 0.125,
         ("far", "192.0.2.7"): 0.25 * 2 / 3,

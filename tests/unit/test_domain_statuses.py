@@ -143,8 +143,8 @@ def test_a_family_that_a_policy_does_not_carry_is_no_switch() -> None:
         ),
     )
     made = serve(canonical_instance(instance), {}, views.get, {})
-    assert made.families == ("ipv4", "ipv6")
-    assert [choice.rule for choice in made.choices["ipv6"]] == ["other_policy", "set"]
+    assert made.answers.families == ("ipv4", "ipv6")
+    assert [choice.rule for choice in made.answers.choices["ipv6"]] == ["other_policy", "set"]
     assert request_status(made) == "normal"
 
 
@@ -154,8 +154,8 @@ def test_request_status_follows_from_the_answers(configuration: Configuration) -
     made = configuration.served()
     rules = [
         (choice.rule, view.effective)
-        for family, views in made.views.items()
-        for view, choice in zip(views, made.choices[family], strict=True)
+        for family, views in made.answers.views.items()
+        for view, choice in zip(views, made.answers.choices[family], strict=True)
         if view.sets
     ]
     status = request_status(made)

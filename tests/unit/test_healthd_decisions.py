@@ -16,6 +16,8 @@ from healthd.decisions import (
     carried_over,
     decide_targets,
     expired_overrides,
+    hurry,
+    instances_probing,
     obsolete_states,
     resolve,
 )
@@ -439,7 +441,7 @@ def test_events_tell_every_change_and_nothing_else(configuration: Configuration,
         key = policy_state_key(event["instance"], event["policy"], event["family"])
         assert event["from"] == effective.get(key) != event["to"]
         effective[key] = event["to"]
-    for family, views in after.instances[configuration.instance.id].views.items():
+    for family, views in after.instances[configuration.instance.id].answers.views.items():
         for view in views:
             key = policy_state_key(configuration.instance.id, view.policy.name, family)
             state = after.snapshot.policy_states.get(key)
@@ -450,6 +452,33 @@ def test_events_tell_every_change_and_nothing_else(configuration: Configuration,
     changed_over = (was == "unavailable") != (now == "unavailable")
     assert all_down == ([now] if changed_over else [])
     assert all(event["reason"] and {"from", "to"} <= event.keys() for event in outcome.events)
+
+
+@bounded_few
+@given(configurations(), st.data())
+def test_to_hurry_and_then_decide_the_rest_tells_and_writes_what_deciding_at_once_does(
+    configuration: Configuration, data: st.DataObject
+) -> None:
+    told = seeded(configuration)
+    before = asked(told, told).after
+    keys = {t.key for p in before.snapshot.pools.values() for t in targets_of(p, before.snapshot.health_checks)}
+    verdicts = {key: {"hz": VantageVerdict(up=data.draw(st.booleans()), since=NOW)} for key in sorted(keys)}
+    evidence = Evidence(verdicts, {"hz": Heartbeat(time=NOW)}, NOW)
+    causes = [("hz", key) for key in sorted(keys) if data.draw(st.booleans())]
+    at_once = resolve(
+        Question(before, told, evidence, causes, pools=set(before.pools), instances=set(before.instances))
+    )
+
+    first = hurry(Question(before, told, evidence, causes))
+    assert {change.kind for change in first.changes} <= {kinds.TARGET_STATES}
+    assert (first.waiting, first.outvoted) == (at_once.waiting, at_once.outvoted)
+    serving = before.changed(before.snapshot.changed(first.changes), first.changes)
+    rest = asked(serving, first.told, evidence=evidence, targets=())
+    assert rest.after.snapshot.documents == at_once.after.snapshot.documents
+    assert sorted([*first.events, *rest.events], key=repr) == sorted(at_once.events, key=repr)
+    assert instances_probing({change.id for change in first.changes}, before.snapshot) >= {
+        change.id.partition("|")[0] for change in rest.changes if change.kind == kinds.POLICY_STATES
+    }
 
 
 @bounded_few
@@ -472,7 +501,7 @@ def test_the_serving_state_after_a_decision_is_that_of_the_whole_snapshot(config
     assert dict(outcome.after.pools) == dict(whole.pools)
     for name, served in whole.instances.items():
         patched = outcome.after.instances[name]
-        assert (patched.views, patched.choices, patched.families) == (served.views, served.choices, served.families)
+        assert patched.answers == served.answers
 
 
 INSTANCE = Instance(
@@ -658,6 +687,6 @@ def test_a_state_of_a_set_that_is_gone_is_decided_anew(configuration: Configurat
     changes = [Change(kinds.POLICY_STATES, key, data.draw(policy_states(["gone"])))]
     outcome = asked(serving.changed(serving.snapshot.changed(changes), changes), serving)
     served = outcome.after.instances[configuration.instance.id]
-    for view in served.views.get("ipv4", ())[:1]:
+    for view in served.answers.views.get("ipv4", ())[:1]:
         if view.sets:
             assert outcome.after.snapshot.policy_states[key].set in [s.name for s in view.sets]

@@ -140,8 +140,8 @@ def test_whatever_is_accepted_can_be_served(documents: list[tuple[str, str]]) ->
     client = parse_network("203.0.113.7")
     for view in serving.instances.values():
         match = view.match(client.truncated(view.scope(client)), Place("AS", "CN", "", 4134))
-        for family in view.families:
-            assert view.addresses(family, match, client, lambda: 0.5) is not None
+        for family in view.answers.families:
+            assert view.answers.addresses(family, match, client, lambda: 0.5) is not None
 
 
 def test_a_change_names_what_is_broken_and_keeps_the_rest() -> None:

@@ -61,8 +61,11 @@ def answered(serving: Prepared) -> Mapping[Any, Any]:
 
 
 def derived(serving: Prepared) -> Mapping[str, Any]:
-    served = {name: (one.instance, one.views, one.choices, one.families) for name, one in serving.instances.items()}
-    names = {name: (one.instance.id, one.choices) for name, one in serving.names.items()}
+    served = {
+        name: (one.instance, one.answers.views, one.answers.choices, one.answers.families)
+        for name, one in serving.instances.items()
+    }
+    names = {name: (one.instance.id, one.answers.choices) for name, one in serving.names.items()}
     return {"pools": dict(serving.pools), "instances": served, "names": names}
 
 
@@ -213,7 +216,7 @@ def test_a_broken_document_is_absent_and_named(full: Path) -> None:
     found = stored(full).after([entry])
     early = prepare_on_demand(found)
     assert "pool-a" not in early.pools
-    assert early.names["gtm00000001.gtm.example"].families == ()
+    assert early.names["gtm00000001.gtm.example"].answers.families == ()
     assert list(found.known_problems()) == [(kinds.POOLS, "pool-a")]
     whole = found.snapshot()
     assert dict(whole.pools) == {}
@@ -294,9 +297,11 @@ def test_threads_that_ask_first_get_the_same(tmp_path: Path) -> None:
     assert len(found) == 4
     assert all(one is other for listed in found[1:] for one, other in zip(found[0], listed, strict=True))
     whole = prepare(snapshot)
-    assert [one.choices for one in found[0][: len(names)]] == [whole.names[name].choices for name in names]
+    assert [one.answers.choices for one in found[0][: len(names)]] == [
+        whole.names[name].answers.choices for name in names
+    ]
 
 
 def _pool_of(early: Prepared, name: str) -> Pool:
     served = early.names[name]
-    return served.views[FAMILIES["address"][0]][0].sets[0].members[0][0].pool
+    return served.answers.views[FAMILIES["address"][0]][0].sets[0].members[0][0].pool

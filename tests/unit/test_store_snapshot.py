@@ -1,5 +1,6 @@
 import dataclasses
 from collections.abc import Sequence
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -8,6 +9,7 @@ from pdns_gtm_backend.domain.override import Override, Selector
 from pdns_gtm_backend.domain.pool import Address, Pool
 from pdns_gtm_backend.domain.zone import RRset
 from pdns_gtm_backend.store import kinds
+from pdns_gtm_backend.store import serving as serving_state
 from pdns_gtm_backend.store.serving import Serving, prepare, touched
 from pdns_gtm_backend.store.snapshot import Change, Position, Snapshot, build, empty
 from tests.support.store import HISTORIES, applied, comparable, down, held, instance, pool, put
@@ -64,6 +66,16 @@ def test_a_change_leaves_earlier_snapshots_as_they_were(history: History) -> Non
 
 @bounded
 @given(HISTORIES)
+def test_what_is_prepared_when_it_is_asked_for_is_the_same(history: History) -> None:
+    with mock.patch.object(serving_state, "AT_ONCE", 0):
+        before = patched(START, history[:-1])
+        after = patched(before, history[-1:])
+    assert comparable(after) == comparable(prepare(whole(history)))
+    assert comparable(before) == comparable(prepare(whole(history[:-1])))
+
+
+@bounded
+@given(HISTORIES)
 def test_what_is_not_touched_is_the_same_object(history: History) -> None:
     before = patched(START, history[:-1])
     after = patched(before, history[-1:])
@@ -102,13 +114,13 @@ def test_an_override_that_is_moved_or_deleted_gives_back_what_it_acted_on() -> N
     ]
     after = patched(before, [(moved, False)])
     assert [after.pools[name].available for name in ("a", "b")] == [True, False]
-    assert [after.instances[name].views["ipv4"][0].pinned for name in ("gtm00000001", "gtm00000002")] == [
+    assert [after.instances[name].answers.views["ipv4"][0].pinned for name in ("gtm00000001", "gtm00000002")] == [
         None,
         "failover",
     ]
     gone = patched(after, [([Change(kinds.OVERRIDES, name, None) for name in ("o", "p")], False)])
     assert [gone.pools[name].available for name in ("a", "b")] == [True, True]
-    assert gone.instances["gtm00000002"].views["ipv4"][0].pinned is None
+    assert gone.instances["gtm00000002"].answers.views["ipv4"][0].pinned is None
 
 
 def test_the_overrides_on_a_pool_are_found_without_those_on_others() -> None:
