@@ -1,6 +1,7 @@
 """Settings from the environment, one prefix, the same for every process. Unset = the default of design and README."""
 
 import re
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -41,6 +42,7 @@ class Settings(BaseSettings):
     purging, and nothing that an instance answers is cached.
     edge: dnsdist listens on `dns_port` and keeps answers, PowerDNS behind it on `pdns_port` of loopback; the backend
     tells dnsdist of every change.
+    edge_address: where it tells that dnsdist; unset = on this machine, where `listen` says.
     key_secret: encrypts private keys in the store, the same on every server; several, the newest first, while it is
     replaced; unset = what the file `key-secret` in `var` holds.
     alert_commands: the folder of the programs that alerts may run; unset = they may run none.
@@ -79,6 +81,7 @@ class Settings(BaseSettings):
     key_secret: Annotated[str, Field(validate_default=True, repr=False)] = ""
     pdns_control: Path | None = None
     edge: bool = False
+    edge_address: IPv4Address | IPv6Address | None = None
     pdns_port: Port = 5305
     backend_threads: Annotated[int, Field(ge=4, le=512)] = 32
     quota_instances: Quota = None

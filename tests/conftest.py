@@ -1,5 +1,7 @@
 """Fixtures that tests of every kind use, and how Hypothesis looks for examples."""
 
+import os
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -8,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.internal.conjecture import providers
 
+from tests.support.powerdns import Programs
 from tests.support.stack import Stack
 
 settings.register_profile(
@@ -31,6 +34,21 @@ def pytest_configure() -> None:
     if settings().derandomize:
         assert callable(providers.is_local_module_file)
         cast(Any, providers).is_local_module_file = lambda _path: False
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _unpacked_dnsdist(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """GTM_TEST_DNSDIST_ROOT: a folder that Debian packages of another dnsdist are unpacked in, which is found first."""
+    root = os.environ.get("GTM_TEST_DNSDIST_ROOT")
+    if not root:
+        yield
+        return
+    script = tmp_path_factory.mktemp("programs") / "dnsdist"
+    script.write_text(f'#!/bin/sh\nexec {shlex.join(Programs(Path(root)).command("dnsdist"))} "$@"\n')
+    script.chmod(0o755)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(script.parent), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -6,21 +6,34 @@ container gets those secrets only which it needs.
 
 import os
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Final
 
 from pdns_gtm_backend.dns.pdns_conf import CONTROL_SOCKET, render
+from pdns_gtm_backend.operations import edge_conf
 from pdns_gtm_backend.settings import Settings
 
 TEMPLATE: Final = Path(__file__).resolve().parents[1] / "pdns-conf" / "pdns.conf"
+"""Of PowerDNS; that of dnsdist is beside it."""
 SECRETS: Final = ("redis-password", "key-secret")
 """Names of files. The second encrypts private keys in the store: it must outlive every container."""
 MASTER: Final = "gtm"
 """What the sentinels call the master that they watch."""
 PDNS_RUN: Final = Path("/run/pdns")
 """Where PowerDNS keeps its control socket, in a volume that it shares with its backend."""
+VAR: Final = Path("/var/lib/pdns-gtm")
+ANYWHERE: Final = "0.0.0.0"  # noqa: S104 - inside a container's own network
+DNS_PORT: Final = 5300
+"""Of every PowerDNS and dnsdist, inside its container."""
+EDGES: Final = {1: "dnsdist.conf", 2: "dnsdist-2.conf"}
+"""Number of a dnsdist, with its PowerDNS and its backend -> its configuration."""
+NO_EDGE: Final = (
+    'error("the backends know of no dnsdist: put edge into COMPOSE_PROFILES in .env, then docker compose up")\n'
+)
+"""The configuration of a dnsdist that is started nevertheless: it would keep answers that have changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,29 @@ class Store:
     def sentinels(self) -> tuple[str, ...]:
         """All that watch it."""
         return tuple(f"{self.network}.{last}" for last in (21, 22, 23))
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A dnsdist, its PowerDNS and its backend. network: the first three numbers of their addresses."""
+
+    number: int
+    network: str = "172.30.53"
+
+    @property
+    def pdns(self) -> str:
+        """PowerDNS, which this dnsdist alone asks."""
+        return f"{self.network}.{10 + self.number}"
+
+    @property
+    def dnsdist(self) -> str:
+        """Where the backend tells it what has changed. Clients reach it by another network."""
+        return f"{self.network}.{20 + self.number}"
+
+    @property
+    def backend(self) -> str:
+        """Where dnsdist is told from."""
+        return f"{self.network}.{30 + self.number}"
 
 
 def redis_conf() -> str:
@@ -85,16 +121,30 @@ def redis_url(password: str, store: Store, *, sentinels: bool) -> str:
 def pdns_conf(template: Path) -> str:
     """pdns.conf of every PowerDNS here: each finds the sockets of its own backend at the same place."""
     settings = Settings(
-        listen="0.0.0.0",  # noqa: S104 - inside a container's own network
+        listen=ANYWHERE,
+        dns_port=DNS_PORT,
         transport="unix",
-        var=Path("/var/lib/pdns-gtm"),
+        var=VAR,
         pdns_control=PDNS_RUN / CONTROL_SOCKET,
     )
     return render(settings, PDNS_RUN, template)
 
 
+def dnsdist_conf(edge: Edge, zone: str, template: Path) -> str:
+    """dnsdist.conf of one edge. zone: by which it looks whether PowerDNS works."""
+    settings = Settings(
+        listen=ANYWHERE,
+        var=VAR,
+        access_zone=zone,
+        dns_port=DNS_PORT,
+        pdns_port=DNS_PORT,
+        edge_address=IPv4Address(edge.dnsdist),
+    )
+    return edge_conf.render(settings, template, pdns=edge.pdns, backend=edge.backend)
+
+
 def files(made: Mapping[str, str], store: Store, *, sentinels: bool, template: Path) -> Iterator[tuple[str, str]]:
-    """Path below the root of the volumes, and text, of every file. made: the secrets by name."""
+    """Path below the root of the volumes, and text, of every file but dnsdist's. made: the secrets by name."""
     yield from ((f"secrets/{name}", f"{secret}\n") for name, secret in made.items())
     password = made["redis-password"]
     yield "secrets/redis-url", f"{redis_url(password, store, sentinels=sentinels)}\n"
@@ -103,6 +153,19 @@ def files(made: Mapping[str, str], store: Store, *, sentinels: bool, template: P
     yield "redis-conf/replica.conf", f"{redis_conf()}replicaof {store.redis} 6379\n"
     yield "redis-conf/sentinel.conf", sentinel_conf(password, store)
     yield "pdns-conf/pdns.conf", pdns_conf(template)
+
+
+def edge_files(environment: Mapping[str, str], template: Path) -> Iterator[tuple[str, str]]:
+    """The same of every dnsdist."""
+    used = "edge" in profiles(environment)
+    for number, name in EDGES.items():
+        edge = Edge(number, environment["GTM_DNS_NETWORK"])
+        yield f"pdns-conf/{name}", dnsdist_conf(edge, environment["GTM_ACCESS_ZONE"], template) if used else NO_EDGE
+
+
+def profiles(environment: Mapping[str, str]) -> Collection[str]:
+    """Those of docker-compose.yml in use."""
+    return environment.get("GTM_PROFILES", "").split(",")
 
 
 def kept_or_new(path: Path) -> str:
@@ -126,8 +189,8 @@ def main(root: Path, environment: Mapping[str, str], template: Path = TEMPLATE) 
     """Write every file below `root`. GTM_PROFILES: those of docker-compose in use, separated by commas."""
     made = {name: kept_or_new(root / "secrets" / name) for name in SECRETS}
     store = Store(environment["GTM_STORE_NETWORK"])
-    sentinels = "ha" in environment.get("GTM_PROFILES", "").split(",")
-    for path, text in files(made, store, sentinels=sentinels, template=template):
+    written = files(made, store, sentinels="ha" in profiles(environment), template=template)
+    for path, text in (*written, *edge_files(environment, template.with_name("dnsdist.conf"))):
         write(root / path, text)
 
 

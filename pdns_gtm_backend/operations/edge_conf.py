@@ -35,7 +35,9 @@ def edge_folder(settings: Settings) -> Path:
 
 
 def edge_address(settings: Settings) -> str:
-    """Where dnsdist is reached from this machine. Raises ValueError."""
+    """Where the backend reaches dnsdist. Raises ValueError."""
+    if settings.edge_address is not None:
+        return str(settings.edge_address)
     try:
         listen = ip_address(settings.listen)
     except ValueError:
@@ -66,18 +68,22 @@ def edge_secret(folder: Path) -> str:
     return made
 
 
-def render(settings: Settings, template: Path = TEMPLATE) -> str:
-    """The text of dnsdist.conf. Raises ValueError with the setting that cannot be used; OSError."""
+def render(settings: Settings, template: Path = TEMPLATE, *, pdns: str = LOOPBACK, backend: str | None = None) -> str:
+    """The text of dnsdist.conf. Raises ValueError with the setting that cannot be used; OSError.
+
+    pdns, backend: IPv4 addresses of PowerDNS behind dnsdist, and of the backend that tells it, where these are not on
+    its machine.
+    """
     address, folder = edge_address(settings), edge_folder(settings)
     values = {
         "LISTEN": ", ".join(f'"{place}"' for place in _places(settings)),
         "LISTENERS": str(max(1, min(MAX_LISTENERS, (os.cpu_count() or 1) // 2))),
-        "PDNS": f"{LOOPBACK}:{settings.pdns_port}",
+        "PDNS": f"{pdns}:{settings.pdns_port}",
         "ZONE": f"{settings.access_zone}.",
         "ENTRIES": str(ENTRIES),
         "REGIONS": _quoted(folder / REGIONS),
         "SECRET": _quoted(folder / SECRET),
-        "CONTROL_FROM": address,
+        "CONTROL": ", ".join(f'"{place}"' for place in (address, backend) if place is not None),
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: values[found[1]], template.read_text())
 

@@ -67,6 +67,13 @@ def small_system(images: Engine) -> Iterator[System]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def edge_system(images: Engine) -> Iterator[System]:
+    """What the profile `edge` adds, and the demo."""
+    with started(System(images, "demo,edge")) as running:
+        yield running
+
+
 @contextmanager
 def started(system: System) -> Iterator[System]:
     """Start a system without data, in an engine of its own network, and take it away again."""
@@ -89,7 +96,7 @@ def started(system: System) -> Iterator[System]:
 @pytest.fixture(autouse=True)
 def settled(request: pytest.FixtureRequest) -> None:
     """Each test begins with everything as it should be, whatever the one before has left."""
-    for name in {"system", "small_system"} & set(request.fixturenames):
+    for name in {"system", "small_system", "edge_system"} & set(request.fixturenames):
         running: System = request.getfixturevalue(name)
         running.start_all()
         running.until(running.settled, "settled system", 60)

@@ -17,8 +17,8 @@ from tests.compose.engine import Engine
 from tests.support.dns_client import DnsClient
 from tests.support.stack import Api
 
-EDGE_PORT: Final = 5301
-NAME_SERVER_PORTS: Final = (5300, 5302)
+SERVERS: Final[Mapping[str, int]] = {"pdns": 5300, "pdns-2": 5302, "dnsdist": 5301, "dnsdist-2": 5303}
+"""What is published, and its port."""
 ADMIN: Final = "http://127.0.0.1:8080/api/v1"
 MAINLAND: Final = "1.2.4.0/24"
 WORLD: Final = "8.8.8.0/24"
@@ -47,9 +47,10 @@ class System:
     def __init__(self, engine: Engine, profiles: str = ALL_PROFILES) -> None:
         self.engine = engine
         self.profiles = profiles
-        self.name_servers = tuple(DnsClient(port, timeout=0.5) for port in NAME_SERVER_PORTS)
-        self.direct = self.name_servers[0]
-        self.edge = DnsClient(EDGE_PORT, timeout=0.5)
+        pdns, pdns_2, dnsdist, dnsdist_2 = (DnsClient(port, timeout=0.5) for port in SERVERS.values())
+        self.direct = pdns
+        self.name_servers = (pdns, pdns_2)
+        self.edges = (dnsdist, dnsdist_2)
         self.cname = ""
         self._api: Api | None = None
 
@@ -148,8 +149,13 @@ class System:
             return {"none": {"reporting": False}}
 
     @property
+    def resolvers(self) -> Sequence[Sequence[DnsClient]]:
+        """The servers that each of the resolvers has that look names up here."""
+        return (self.name_servers, self.edges) if "edge" in self.profiles else ((self.direct,),)
+
+    @property
     def clients(self) -> Sequence[DnsClient]:
-        return (*self.name_servers, self.edge) if "edge" in self.profiles else (self.direct,)
+        return [client for servers in self.resolvers for client in servers]
 
     @staticmethod
     def until(condition: Callable[[], bool], what: str, seconds: float) -> float:
@@ -178,15 +184,21 @@ class System:
     def secrets(self) -> Sequence[str]:
         """Every secret that the containers were given."""
         names = ("redis-password", "redis-url", "key-secret")
-        return [*(self.execute("backend", "cat", f"/run/secrets/{name}") for name in names), self.token]
+        given = [self.execute("backend", "cat", f"/run/secrets/{name}") for name in names]
+        return [*given, *(self.edge_secret(backend) for backend in ("backend", "backend-2")), self.token]
+
+    def edge_secret(self, backend: str) -> str:
+        """By which dnsdist knows that it is told of changes by its backend."""
+        return self.execute(backend, "cat", "/var/lib/pdns-gtm/edge/secret")
 
 
 @dataclass(slots=True)
 class Watch:
-    """A resolver that has the two PowerDNS servers and asks the other when one fails; beside it, queries to dnsdist.
+    """Two resolvers, one that has the two PowerDNS servers, one that has the two dnsdist: each asks the other one when
+    one fails.
 
-    lookups: made by the resolver. failed: those that none of its four tries answered. wrong: answers that were not
-    allowed, of dnsdist too. lost: when single queries failed, by port.
+    lookups: made by them. failed: those that none of four tries answered. wrong: answers that were not allowed. lost:
+    when single queries failed, by port.
     """
 
     system: System
@@ -212,17 +224,13 @@ class Watch:
         while not self._ends.wait(0.02):
             for subnet in self.allowed:
                 turn += 1
-                self._look_up(subnet, turn)
+                for servers in self.system.resolvers:
+                    self._look_up(servers, subnet, turn)
 
-    def _look_up(self, subnet: str, turn: int) -> None:
+    def _look_up(self, servers: Sequence[DnsClient], subnet: str, turn: int) -> None:
         self.lookups += 1
-        *servers, last = self.system.clients
-        if servers:
-            self._ask(subnet, last)
-        else:
-            servers = [last]
         if not any(self._ask(subnet, servers[(turn + attempt) % len(servers)]) for attempt in range(4)):
-            self.failed.append(f"{subnet} at {time.strftime('%X')}")
+            self.failed.append(f"{subnet} by port {servers[0].port} at {time.strftime('%X')}")
 
     def _ask(self, subnet: str, client: DnsClient) -> bool:
         got = self.system.got(subnet, client)
@@ -238,10 +246,9 @@ class Watch:
 
     def summary(self, since: float) -> str:
         """What was seen, for the report."""
-        names = dict(zip((*NAME_SERVER_PORTS, EDGE_PORT), ("pdns", "pdns-2", "dnsdist"), strict=True))
         lost = [
             f"{name} {len(self.lost[port])} in {self.outage(port, since):.1f} s"
-            for port, name in names.items()
+            for name, port in SERVERS.items()
             if self.lost[port]
         ]
         return (

@@ -16,6 +16,7 @@ KILLED = (
     "pdns",
     "pdns-2",
     "dnsdist",
+    "dnsdist-2",
     "admin",
     "healthd-1",
     "healthd-2",

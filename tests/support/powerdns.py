@@ -195,7 +195,7 @@ class BackendConnection:
 
 
 class Programs:
-    """PowerDNS's programs: the installed ones, or those of a root folder that Debian packages are unpacked in.
+    """PowerDNS's and dnsdist's programs: the installed ones, or those of a root that Debian packages are unpacked in.
 
     Those of a root run with the libraries and the loader of that root, as Debian's newer ones need a newer libc.
     """
@@ -206,7 +206,6 @@ class Programs:
         if self._root is not None:
             self._libraries = self._one("usr/lib/*-linux-gnu")
             self._loader = self._one("usr/lib*/ld-linux-*.so.*")
-            assert (self._libraries / "pdns" / "libremotebackend.so").exists(), f"{root}: no pdns-backend-remote there"
 
     def _one(self, pattern: str) -> Path:
         assert self._root is not None
@@ -223,7 +222,9 @@ class Programs:
     @property
     def settings(self) -> Mapping[str, str]:
         """What pdns.conf needs for them."""
-        return {} if self._root is None else {"module-dir": str(self._libraries / "pdns")}
+        if self._root is None:
+            return {}
+        return {"module-dir": str(self._one("usr/lib/*-linux-gnu/pdns/libremotebackend.so").parent)}
 
     def version(self) -> str:
         """What pdns_server says that it is, such as 4.9.17."""

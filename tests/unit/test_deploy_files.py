@@ -66,15 +66,17 @@ def test_images_and_services_have_the_projects_version() -> None:
 
 def test_published_ports_are_on_loopback_unless_asked() -> None:
     published = re.findall(r'- "([^"]*):\d+/(?:udp|tcp)"|ports: \["([^"]*):\d+"\]', COMPOSE)
-    assert len(published) == 7
-    assert all(re.match(r"\$\{GTM_\w+_ADDRESS:-127\.0\.0\.1\}:", first or second) for first, second in published)
+    assert len(published) == 9
+    assert all(re.match(r"\$\{GTM_\w+_ADDRESS(?:_2)?:-127\.0\.0\.1\}:", first or second) for first, second in published)
 
 
 def test_every_service_is_confined() -> None:
     assert not re.search(r"privileged:|cap_add:|network_mode: host|docker\.sock", COMPOSE)
     for line in ("read_only: true", "cap_drop: [ALL]", 'security_opt: ["no-new-privileges:true"]'):
         assert line in COMPOSE
-    anchors = re.findall(r"^x-(container|gtm|pdns|backend|healthd|redis|sentinel|origin): ", COMPOSE, re.MULTILINE)
+    anchors = re.findall(
+        r"^x-(container|gtm|pdns|backend|dnsdist|healthd|redis|sentinel|origin): ", COMPOSE, re.MULTILINE
+    )
     services = COMPOSE.split("\nservices:\n")[1].split("\nnetworks:\n")[0]
     for name, body in re.findall(r"^  ([a-z0-9-]+):\n((?:    .*\n)+)", services, re.MULTILINE):
         merged = re.search(r"<<: \[?\*([a-z]+)", body)
@@ -82,6 +84,8 @@ def test_every_service_is_confined() -> None:
 
 
 @pytest.mark.skipif(shutil.which("sh") is None, reason="no shell")
-@pytest.mark.parametrize("path", ["deploy/pdns-gtm-setup", "deploy/compose/start-redis"])
+@pytest.mark.parametrize(
+    "path", ["deploy/pdns-gtm-setup", "deploy/compose/start-redis", "deploy/compose/start-backend"]
+)
 def test_shell_scripts_parse(path: str) -> None:
     assert subprocess.run(["sh", "-n", TOP / path], check=False).returncode == 0

@@ -1,6 +1,8 @@
 """What the containers of docker-compose.yml start from."""
 
 import re
+import shutil
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
@@ -13,7 +15,12 @@ from tests.support.scripts import script
 
 TOP = Path(__file__).parents[2]
 COMPOSE = (TOP / "docker-compose.yml").read_text()
-ENVIRONMENT = {"GTM_STORE_NETWORK": "192.0.2", "GTM_PROFILES": ""}
+ENVIRONMENT = {
+    "GTM_STORE_NETWORK": "192.0.2",
+    "GTM_DNS_NETWORK": "198.51.100",
+    "GTM_ACCESS_ZONE": "gtm.example",
+    "GTM_PROFILES": "",
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,6 +83,56 @@ def test_powerdns_asks_the_backend_whose_sockets_it_shares(init: ModuleType, tmp
         assert COMPOSE.count(f'"backend{number}-var:/var/lib/pdns-gtm:ro", "pdns{number}-run:/run/pdns"') == 1
         assert COMPOSE.count(f'"backend{number}-var:/var/lib/pdns-gtm", "pdns{number}-run:/run/pdns"') == 1
     assert "GTM_PDNS_CONTROL: /run/pdns/pdns.controlsocket" in COMPOSE
+
+
+def services() -> Mapping[str, str]:
+    """The text of each service of the compose file."""
+    listed = COMPOSE.split("\nservices:\n")[1].split("\nnetworks:\n")[0]
+    return dict(re.findall(r"^  ([a-z0-9-]+):\n((?:    .*\n)+)", listed, re.MULTILINE))
+
+
+@pytest.mark.skipif(shutil.which("dnsdist") is None, reason="dnsdist is not installed here")
+@pytest.mark.parametrize("number", [1, 2])
+def test_dnsdist_asks_its_own_powerdns_and_is_told_by_its_own_backend(
+    init: ModuleType, tmp_path: Path, number: int
+) -> None:
+    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": "demo,edge"}, TEMPLATE)
+    path = tmp_path / "pdns-conf" / init.EDGES[number]
+    checked = subprocess.run(["dnsdist", "--check-config", "-C", path], capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stderr
+    text = path.read_text()
+    assert f'address = "198.51.100.1{number}:5300"' in text
+    assert f'ipairs({{"198.51.100.2{number}", "198.51.100.3{number}"}})' in text
+    assert 'read("/var/lib/pdns-gtm/edge/secret")' in text
+
+    suffix = "" if number == 1 else "-2"
+    own, pdns, backend = (services()[f"{name}{suffix}"] for name in ("dnsdist", "pdns", "backend"))
+    for text, last in ((pdns, 10), (own, 20), (backend, 30)):
+        assert f'dns: {{ipv4_address: "${{GTM_DNS_NETWORK:-172.30.53}}.{last + number}"}}' in text
+    assert f'GTM_EDGE_ADDRESS: "${{GTM_DNS_NETWORK:-172.30.53}}.{20 + number}"' in backend
+    assert f"--config, /etc/pdns-gtm/{path.name}]" in own
+    assert f'volumes: ["pdns-conf:/etc/pdns-gtm:ro", "edge{suffix}:/var/lib/pdns-gtm/edge:ro"]' in own
+    assert f'"edge{suffix}:/var/lib/pdns-gtm/edge"]' in backend
+
+
+def test_no_dnsdist_runs_that_no_backend_tells_of_changes(init: ModuleType, tmp_path: Path) -> None:
+    """As by `--profile edge`, which the backend of both shapes does not see."""
+    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": "demo,edge"}, TEMPLATE)
+    init.main(tmp_path, {**ENVIRONMENT, "GTM_PROFILES": "demo"}, TEMPLATE)
+    for name in init.EDGES.values():
+        path = tmp_path / "pdns-conf" / name
+        assert path.read_text().startswith('error("') and "newServer" not in path.read_text()
+
+
+@pytest.mark.parametrize(("profiles", "edge"), [("", ""), ("demo,edge", "1"), ("edge,ha", "1"), ("edges", "")])
+def test_the_backend_tells_dnsdist_where_there_is_one(tmp_path: Path, profiles: str, edge: str) -> None:
+    program = tmp_path / "python3"
+    program.write_text('#!/bin/sh\necho "$*: $GTM_EDGE"\n')
+    program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GTM_PROFILES": profiles}
+    command = [TOP / "deploy" / "compose" / "start-backend"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == f"-m pdns_gtm_backend.dns: {edge}\n"
 
 
 def test_the_addresses_are_those_of_the_compose_file(init: ModuleType) -> None:

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,13 @@ def test_dnsdist_reads_it(tmp_path: Path, listen: str) -> None:
     checked = subprocess.run(["dnsdist", "--check-config", "-C", path], capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stderr
     assert "@" not in path.read_text()
+
+
+def test_backend_and_powerdns_may_be_elsewhere(tmp_path: Path) -> None:
+    settings = Settings(var=tmp_path, listen="0.0.0.0", edge_address=IPv4Address("192.0.2.21"), pdns_port=5300)
+    text = render(settings, pdns="192.0.2.11", backend="192.0.2.31")
+    assert 'address = "192.0.2.11:5300"' in text
+    assert 'ipairs({"192.0.2.21", "192.0.2.31"}) do here:addMask' in text
 
 
 def test_it_is_printed_for_the_settings_of_the_environment(tmp_path: Path) -> None:
