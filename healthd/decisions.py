@@ -282,8 +282,9 @@ def hurry(question: Question) -> Hurried:
     before, told = question.serving, question.told
     targets = decide_targets(before.snapshot, question.causes, question.evidence)
     changes = [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
-    after = before.changed(before.snapshot.changed(changes), changes)
-    pools = touched(before.snapshot, after.snapshot, changes)[0]
+    snapshot = before.snapshot.changed(changes)
+    pools = touched(before.snapshot, snapshot, changes)[0]
+    after = before.with_pools(snapshot, pools)
     events = list(events_between(told, after, pools, ()))
     told = replace(told, pools=told.pools.update({name: after.pools[name] for name in pools}))
     return Hurried(changes, events, told, targets.waiting, targets.outvoted)

@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 from redis.exceptions import RedisError
 
 from pdns_gtm_backend.fairness import answers_first
-from pdns_gtm_backend.long_lived import long_lived
-from pdns_gtm_backend.store import disk, keys
+from pdns_gtm_backend.long_lived import long_lived, set_aside
+from pdns_gtm_backend.store import disk, keys, kinds
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.feed import Entries, Gap, as_written, entry_order, is_bulk, name_broken, patched
 from pdns_gtm_backend.store.journal import Entry
@@ -46,6 +46,8 @@ GAP_SHARE: Final = 5
 """After a whole reload the next gap waits so long, or so many times what the reload took: broken entries in the feed
 must not keep a processor busy."""
 BATCH: Final = 500
+SET_ASIDE: Final = 1000
+"""After so many written documents of configuration, which came one by one, they are set aside as a whole load is."""
 
 State = Literal["starting", "following", "disconnected", "foreign", "newer"]
 
@@ -94,6 +96,7 @@ class Follower:
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="follower", daemon=True)
         self._cursor = ""
+        self._since_set_aside = 0
         self._verify_at = self._gap_allowed_at = 0.0
         self.status = Status("starting", "", time.time())
         self.early: Prepared | None = None
@@ -357,6 +360,10 @@ class Follower:
             serving = self.serving.changed(snapshot, changes)
             self._cursor = found[-1][0]
             self._publish(serving, changes, told=changes)
+        self._since_set_aside += sum(kinds.KINDS[change.kind].configuration for change in changes)
+        if self._since_set_aside > SET_ASIDE:
+            set_aside()
+            self._since_set_aside = 0
 
     def _publish(self, serving: Serving, changes: Sequence[Change] | None, told: Sequence[Change] | None) -> None:
         """Make a state visible. changes: that led to it, None = very many; told: what listeners hear of them."""

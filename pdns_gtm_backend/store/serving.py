@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from immutables import Map
@@ -43,8 +43,12 @@ class Serving(Prepared):
         """The serving state of `snapshot`, which `changes` lead to from this one's."""
         listed = tuple(changes)
         pools, instances = touched(self.snapshot, snapshot, listed)
-        remade = _remade_pools(self.pools, snapshot, pools)
-        return _with_instances(self, snapshot, remade, instances, later=len(instances) > AT_ONCE)
+        after = self.with_pools(snapshot, pools)
+        return _with_instances(self, snapshot, after.pools, instances, later=len(instances) > AT_ONCE)
+
+    def with_pools(self, snapshot: Snapshot, pools: Iterable[str]) -> Serving:
+        """The serving state of `snapshot`, but for what its instances answer. pools: ids of those that have changed."""
+        return replace(self, snapshot=snapshot, pools=_remade_pools(self.pools, snapshot, pools))
 
 
 def prepare(snapshot: Snapshot) -> Serving:
@@ -61,7 +65,7 @@ def touched(before: Snapshot, after: Snapshot, changes: Iterable[Change]) -> tup
     return pools, set(_touched_instances(before, after, listed, pools))
 
 
-def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: set[str]) -> Map[str, PoolView]:
+def _remade_pools(views: Map[str, PoolView], snapshot: Snapshot, names: Iterable[str]) -> Map[str, PoolView]:
     mutation = views.mutate()
     for name in names:
         pool = snapshot.pools.get(name)
