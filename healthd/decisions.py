@@ -28,7 +28,7 @@ from pdns_gtm_backend.domain.target import target_key
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving, touched
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
-from pdns_gtm_backend.store.vantages import Cause
+from pdns_gtm_backend.store.vantages import Ahead, Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,8 +237,7 @@ def resolve(question: Question) -> Outcome:
     serving, snapshot, now = question.serving, question.serving.snapshot, question.evidence.now
     targets = decide_targets(snapshot, question.causes, question.evidence)
     expired = [override.id for override in expired_overrides(snapshot, now)]
-    changes = [change for change in question.carried if change.id not in snapshot.target_states]
-    changes += [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
+    changes = _of_targets(question, targets)
     changes += [Change(kinds.OVERRIDES, identifier, None) for identifier in expired]
     changes += obsolete_states(snapshot, question.targets, question.instances)
     changed = snapshot.changed(changes)
@@ -260,17 +259,24 @@ def resolve(question: Question) -> Outcome:
     )
 
 
+def _of_targets(question: Question, targets: TargetDecision) -> list[Change]:
+    held = question.serving.snapshot.target_states
+    carried = [change for change in question.carried if change.id not in held]
+    return carried + [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
+
+
 @dataclass(frozen=True, slots=True)
 class Hurried:
     """What became of addresses, written before it is decided what follows from that.
 
-    changes, events: one write. told: the serving state up to which events tell what changed then. waiting, outvoted: of
-    TargetDecision.
+    changes, events: one write. told: the serving state up to which events tell what changed then. before: the states
+    until then, by target. waiting, outvoted: of TargetDecision.
     """
 
     changes: Sequence[Change]
     events: Sequence[Event]
     told: Serving
+    before: Mapping[str, TargetState | None]
     waiting: frozenset[Cause]
     outvoted: frozenset[Cause]
 
@@ -281,13 +287,29 @@ def hurry(question: Question) -> Hurried:
     """
     before, told = question.serving, question.told
     targets = decide_targets(before.snapshot, question.causes, question.evidence)
-    changes = [Change(kinds.TARGET_STATES, target, state) for target, state in targets.states.items()]
+    changes = _of_targets(question, targets)
     snapshot = before.snapshot.changed(changes)
     pools = touched(before.snapshot, snapshot, changes)[0]
     after = before.with_pools(snapshot, pools)
+    # That an event was written means to the next leader that all changes of pools before it are told.
+    pools.update(question.pools)
     events = list(events_between(told, after, pools, ()))
-    told = replace(told, pools=told.pools.update({name: after.pools[name] for name in pools}))
-    return Hurried(changes, events, told, targets.waiting, targets.outvoted)
+    told = replace(told, pools=told.pools.update({name: after.pools[name] for name in pools if name in after.pools}))
+    states = {change.id: before.snapshot.target_states.get(change.id) for change in changes}
+    return Hurried(changes, events, told, states, targets.waiting, targets.outvoted)
+
+
+def told_before(told: Serving, ahead: Ahead, earlier: Serving | None) -> Serving:
+    """What is told where the last leader ended after it hurried: of pools and of switches `told`, else less.
+
+    earlier: the serving state up to which everything is told, where that is known.
+    """
+    if earlier is None:
+        base, changes = told, [Change(kinds.TARGET_STATES, target, state) for target, state in ahead.states.items()]
+    else:
+        base, held, states = earlier, earlier.snapshot.policy_states, told.snapshot.policy_states.items()
+        changes = [Change(kinds.POLICY_STATES, key, state) for key, state in states if held.get(key) is not state]
+    return replace(told, instances=base.changed(base.snapshot.changed(changes), changes).instances)
 
 
 def _expired_event(override: str) -> Event:

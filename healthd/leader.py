@@ -11,6 +11,7 @@ from typing import Final
 
 from redis.exceptions import RedisError
 
+from healthd.decisions import told_before
 from healthd.term import Office, Term
 from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.connection import Client
@@ -137,11 +138,16 @@ class Leader:
         self._token = self._lease.token
         office = Office(self._repository, self._vantages, self._follower, self._name, self._token, self._monotonic)
         last = max(self._vantages.leadership().told, self._told_revision)
+        ahead = self._vantages.ahead()
         with self._lock:
             self._collecting = True
             self._inbox.clear()
             serving, told = self._latest, self._told_at(last)
-        self._term = Term(office, serving, told)
+            earlier = None if ahead is None else self._told_at(ahead.told)
+        if ahead is not None and earlier is not None:
+            known = earlier.snapshot.revision <= ahead.told
+            told = told_before(told, ahead, earlier if known else None)
+        self._term = Term(office, serving, told, ahead)
         self._term.open()
         self.leading, self._trouble = True, ""
         self.terms += 1

@@ -6,7 +6,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from healthd.decisions import (
@@ -31,7 +31,7 @@ from pdns_gtm_backend.store.follower import Follower
 from pdns_gtm_backend.store.repository import Commit, Conflict, Repository
 from pdns_gtm_backend.store.serving import Serving, touched
 from pdns_gtm_backend.store.snapshot import Change, Snapshot
-from pdns_gtm_backend.store.vantages import Cause, Leadership, News, Vantages, with_suspensions
+from pdns_gtm_backend.store.vantages import AHEAD, Ahead, Cause, Leadership, News, Vantages, with_suspensions
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ class Term:
     """Decides while the lease is held. It is made from what the store holds, so it goes on where the last one stopped.
 
     told: the serving state up to which the last leader's events tell what changed; told_revision: the revision up to
-    which this one's do. Every method raises RedisError, StoreUnavailable or
+    which this one's do. ahead: what the last leader wrote ahead. Every method raises RedisError, StoreUnavailable or
     Conflict where the store does not take what it writes, or another leads.
     """
 
-    def __init__(self, office: Office, serving: Serving, told: Serving) -> None:
+    def __init__(self, office: Office, serving: Serving, told: Serving, ahead: Ahead | None = None) -> None:
         self._office = office
-        self._serving, self._told = serving, told
+        self._serving, self._told, self._ahead = serving, told, ahead
         self._position = office.vantages.decided()
         self._heartbeats: Mapping[str, Heartbeat] = office.vantages.look({}).heartbeats
         self._board: dict[str, dict[str, VantageVerdict]] = {
@@ -236,12 +236,14 @@ class Term:
                 self._serving, self._told, evidence, sorted(causes), self._pools, most, self._targets, self._carried
             )
         )
-        self._write_outcome(outcome)
         decided, again_at, after = set(outcome.decided), dict(outcome.again_at), outcome.after
-        while rest := rest - decided:
+        rest -= decided
+        self._write_outcome(outcome, last=not rest)
+        while rest:
             part, rest = _parted(rest)
             further = resolve(Question(after, self._told, evidence, instances=part))
-            self._write_outcome(further)
+            rest -= further.decided
+            self._write_outcome(further, last=not rest)
             decided |= further.decided
             again_at |= further.again_at
             after = further.after
@@ -258,10 +260,15 @@ class Term:
         """
         if len(instances_probing({target for _, target in causes}, self._serving.snapshot)) <= MOST_WAITED_FOR:
             return False
-        hurried = hurry(Question(self._serving, self._told, evidence, sorted(causes)))
+        hurried = hurry(
+            Question(self._serving, self._told, evidence, sorted(causes), self._pools, carried=self._carried)
+        )
         if hurried.changes:
-            self._write(hurried.changes, hurried.events)
-            self._told = hurried.told
+            ahead = Ahead(told=self.told_revision, states=hurried.before)
+            if self._ahead is not None:
+                ahead = replace(self._ahead, states={**ahead.states, **self._ahead.states})
+            self._write(hurried.changes, hurried.events, ahead.left())
+            self._told, self._ahead = hurried.told, ahead
             self._settle(causes, hurried)
         return bool(hurried.changes)
 
@@ -269,9 +276,13 @@ class Term:
         self._outvoted = (self._outvoted - causes) | decided.outvoted
         self._waiting = (self._waiting - causes) | decided.waiting | decided.outvoted
 
-    def _write_outcome(self, outcome: Outcome) -> None:
-        if outcome.changes or outcome.events:
-            self._write(outcome.changes, outcome.events)
+    def _write_outcome(self, outcome: Outcome, *, last: bool) -> None:
+        """last: is everything told then that follows from what was hurried?"""
+        left = {AHEAD: ""} if last and self._ahead is not None else {}
+        if outcome.changes or outcome.events or left:
+            self._write(outcome.changes, outcome.events, left)
+        if last:
+            self._ahead = None
 
     def _evidence(self, causes: Iterable[Cause], now: float) -> Evidence:
         verdicts = {

@@ -1,10 +1,15 @@
 """Making what stays: neither while it is made nor later is it looked through for garbage."""
 
 import gc
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from pdns_gtm_backend.fairness import answers_first
+
+_lock = threading.Lock()
+_at_work = 0
+_usual = True
 
 
 def set_aside() -> None:
@@ -15,15 +20,21 @@ def set_aside() -> None:
 @contextmanager
 def without_collection() -> Iterator[None]:
     """Keeps the cyclic garbage collector from very many new objects without a cycle, as each pass over them would stop
-    every thread.
+    every thread. Several threads may do so at once: it goes on after the last one.
     """
-    collecting = gc.isenabled()
-    gc.disable()
+    global _at_work, _usual
+    with _lock:
+        if not _at_work:
+            _usual = gc.isenabled()
+            gc.disable()
+        _at_work += 1
     try:
         yield
     finally:
-        if collecting:
-            gc.enable()
+        with _lock:
+            _at_work -= 1
+            if not _at_work and _usual:
+                gc.enable()
 
 
 @contextmanager

@@ -33,7 +33,9 @@ def stale_names(before: Prepared, after: Prepared, changes: Sequence[Change] | N
     kept, unkept = dict[str, None](), dict[str, None]()
     instances = touched(before.snapshot, after.snapshot, changes)[1]
     if len(instances) > MAX_NAMES:
-        return Stale([EVERYTHING], zones=zones)
+        states = all(change.kind in STATES for change in changes)
+        scoped = states and all(_is_always_scoped(after.instances.get(instance)) for instance in instances)
+        return Stale([], [EVERYTHING], zones) if scoped else Stale([EVERYTHING], zones=zones)
     for instance in instances:
         names = unkept if _is_scoped(before.instances.get(instance), after.instances.get(instance)) else kept
         names |= dict.fromkeys(_names_of(before, instance)) | dict.fromkeys(_names_of(after, instance))
@@ -55,6 +57,12 @@ def _is_scoped(before: ServedInstance | None, after: ServedInstance | None) -> b
     return not (old.uniform or new.uniform) and old.families == new.families
 
 
+def _is_always_scoped(served: ServedInstance | None) -> bool:
+    """Is this so whatever the states are? Known without what it answers, which may not be prepared."""
+    return served is not None and len(served.instance.policies) > 1 and served.instance.when_all_down == "fail_open"
+
+
+STATES = frozenset({kinds.TARGET_STATES, kinds.POLICY_STATES})
 OF_A_ZONE = frozenset({kinds.ZONES, kinds.ZONE_METADATA, kinds.ZONE_KEYS})
 """Kinds whose documents say something about all names of the zone that their id begins with."""
 

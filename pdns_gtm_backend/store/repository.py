@@ -57,7 +57,7 @@ class Commit:
     changes: documents to write or delete. events: state changes, as JSON objects. audit: who changed what, as a JSON
     object. lease: token that the leader's lease must hold. configuration_revision: what the configuration's revision
     must be (of the snapshot that the change was validated against). preconditions: version that a document must have,
-    by (kind, id), 0 = it does not exist. left: fields of what the leader leaves behind for the next one, none empty.
+    by (kind, id), 0 = it does not exist. left: fields of what the leader leaves behind for the next one, "" = no more.
     """
 
     changes: Sequence[Change]

@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from pdns_gtm_backend.domain.document import document
 from pdns_gtm_backend.domain.names import identifier_error
-from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
+from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
 from pdns_gtm_backend.domain.violation import shown
 from pdns_gtm_backend.store import keys, scripts
 from pdns_gtm_backend.store.connection import Client
@@ -32,6 +32,9 @@ POSITION: Final = re.compile(r"[0-9]{1,20}-[0-9]{1,20}")
 
 TOLD: Final = "vantages-told"
 """Field of what the leader leaves behind: what events say of the vantages so far."""
+
+AHEAD: Final = "ahead"
+"""Field of the same: what it wrote ahead of what follows from it, until that is written too."""
 
 _HEARTBEAT: Final = TypeAdapter(Heartbeat)
 _VERDICT: Final = TypeAdapter(VantageVerdict)
@@ -90,6 +93,24 @@ class VantagesTold:
 
 
 _TOLD: Final = TypeAdapter(VantagesTold)
+
+
+@document
+class Ahead:
+    """The states of targets that were written ahead of what follows from them.
+
+    told: the revision up to which everything is told. states: those until then, by target.
+    """
+
+    told: int
+    states: Mapping[str, TargetState | None]
+
+    def left(self) -> Mapping[str, str]:
+        """It as a field of what the leader leaves behind."""
+        return {AHEAD: _AHEAD.dump_json(self).decode()}
+
+
+_AHEAD: Final = TypeAdapter(Ahead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +265,12 @@ class Vantages:
             return known["the leader"]
         suspended = self.suspensions()
         return VantagesTold(suspended=suspended, distrusted=tuple(sorted(suspended)))
+
+    def ahead(self) -> Ahead | None:
+        """What the last leader wrote ahead where it ended before the rest."""
+        text: Any = self._client.hget(keys.LEADERSHIP, AHEAD)
+        known = self._read({"the leader": text}, _AHEAD, "what was written ahead") if text is not None else {}
+        return known.get("the leader")
 
     def set_decided(
         self,

@@ -4,12 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from pdns_gtm_backend.domain.state import Heartbeat, VantageVerdict
+from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
 from pdns_gtm_backend.store import keys
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.leases import LEASE_MILLISECONDS, Lease
 from pdns_gtm_backend.store.repository import Commit, Conflict, Repository
-from pdns_gtm_backend.store.vantages import FEED_START, TOLD, Leadership, LeaseLost, Vantages, VantagesTold
+from pdns_gtm_backend.store.vantages import (
+    AHEAD,
+    FEED_START,
+    TOLD,
+    Ahead,
+    Leadership,
+    LeaseLost,
+    Vantages,
+    VantagesTold,
+)
 from tests.support.redis_server import RedisServer
 
 KEY = keys.vantage_lease("hz")
@@ -140,6 +149,19 @@ def test_what_was_told_of_vantages_is_written_with_the_events_or_not_at_all(clie
     assert vantages.told() == told
     client.hset(keys.LEADERSHIP, TOLD, "garbage")
     assert vantages.told().distrusted == ("hz",), "as far as that is known otherwise"
+
+
+def test_what_was_written_ahead_is_known_until_it_is_taken_back(client: Client) -> None:
+    lease, vantages, repository = Lease(client, keys.LEADER), Vantages(client), Repository(client)
+    assert lease.hold()
+    store_id = repository.identify()
+    ahead = Ahead(told=7, states={"web|192.0.2.1||": TargetState(health="up", since=1.0), "web|192.0.2.2||": None})
+    repository.commit(Commit([], lease=lease.token, left=ahead.left()), store_id)
+    assert vantages.ahead() == ahead
+    repository.commit(Commit([], lease=lease.token, left={AHEAD: ""}), store_id)
+    assert vantages.ahead() is None
+    client.hset(keys.LEADERSHIP, AHEAD, "garbage")
+    assert vantages.ahead() is None
 
 
 def test_does_the_feed_still_hold_what_is_not_decided(client: Client) -> None:

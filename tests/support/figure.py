@@ -19,7 +19,7 @@ POOLS: Mapping[str, tuple[str, ...]] = {
     "pool-b": ("127.0.12.1",),
     "pool-c": ("127.0.13.1",),
 }
-SETTLE_SECONDS = 5.0
+SETTLE_SECONDS = 8.0
 """A refused connection is known within 1 s; the rest is for a busy machine."""
 
 

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from unittest import mock
 
 import pytest
 from hypothesis import given
 
-from pdns_gtm_backend.dns import answers
+from pdns_gtm_backend.dns import answers, staleness
 from pdns_gtm_backend.dns.answers import Question, Record, View, lookup
 from pdns_gtm_backend.dns.authority import Authority, Nameserver
 from pdns_gtm_backend.dns.purge import EVERYTHING
@@ -14,6 +15,7 @@ from pdns_gtm_backend.dns.staleness import Stale, stale_names
 from pdns_gtm_backend.dns.zones import build
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.domain.instance import AccessPolicy, Instance, PoolSet, SetMember, canonical_instance
+from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Position, empty
 from tests.support.store import HISTORIES, down, instance, pool, put
@@ -55,18 +57,20 @@ def answered(serving: Serving) -> Answers:
 def purged(name: str, listed: Sequence[str]) -> bool:
     """Does a purge of `listed` drop what PowerDNS holds for a name?"""
     below = [text.removesuffix("$") for text in listed if text.endswith("$")]
-    return name in listed or any(name == text or name.endswith(f".{text}") for text in below)
+    return EVERYTHING in listed or name in listed or any(name == text or name.endswith(f".{text}") for text in below)
 
 
+@pytest.mark.parametrize("most", [staleness.MAX_NAMES, 0])
 @bounded
 @given(HISTORIES, HISTORIES)
-def test_what_powerdns_may_hold_and_has_changed_is_purged(history: History, later: History) -> None:
+def test_what_powerdns_may_hold_and_has_changed_is_purged(most: int, history: History, later: History) -> None:
     before = prepare(START)
     for changes, _ in history:
         before = after(before, changes)
     for changes, _ in later:
         then = after(before, changes)
-        stale = stale_names(before, then, changes)
+        with mock.patch.object(staleness, "MAX_NAMES", most):
+            stale = stale_names(before, then, changes)
         old, new = answered(before), answered(then)
         for key, records in old.items():
             if records == new[key]:
@@ -105,6 +109,17 @@ def stale(*changes: Change, before: Serving = FULL) -> Stale:
 
 def test_of_a_change_of_health_powerdns_holds_unscoped_answers_alone() -> None:
     assert stale(down("192.0.2.1")) == Stale([UNSCOPED], [SCOPED])
+
+
+def test_powerdns_keeps_what_it_holds_where_very_many_scoped_answers_change_by_their_states() -> None:
+    with mock.patch.object(staleness, "MAX_NAMES", 0):
+        changes = [down("192.0.2.1")]
+        assert stale(*changes) == Stale([EVERYTHING])
+        without = after(FULL, [Change(kinds.INSTANCES, "gtm00000002", None)])
+        assert stale(*changes, before=without) == Stale([], [EVERYTHING])
+        closed = after(without, [put(replace(by_line("gtm00000001", "a", "a"), when_all_down="fail_closed"))])
+        assert stale(*changes, before=closed) == Stale([EVERYTHING])
+        assert stale(put(pool("a", "192.0.2.7")), before=without) == Stale([EVERYTHING])
 
 
 def test_a_name_that_becomes_empty_or_another_instance_is_purged() -> None:

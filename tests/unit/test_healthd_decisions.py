@@ -20,6 +20,7 @@ from healthd.decisions import (
     instances_probing,
     obsolete_states,
     resolve,
+    told_before,
 )
 from pdns_gtm_backend.domain.availability import Availability
 from pdns_gtm_backend.domain.health_check import HealthCheck
@@ -40,7 +41,7 @@ from pdns_gtm_backend.domain.target import target_key, targets_of
 from pdns_gtm_backend.store import kinds
 from pdns_gtm_backend.store.serving import Serving, prepare
 from pdns_gtm_backend.store.snapshot import Change, Snapshot, empty
-from pdns_gtm_backend.store.vantages import Cause, with_suspensions
+from pdns_gtm_backend.store.vantages import Ahead, Cause, with_suspensions
 from tests.support.strategies import (
     NOW,
     Configuration,
@@ -465,11 +466,11 @@ def test_to_hurry_and_then_decide_the_rest_tells_and_writes_what_deciding_at_onc
     verdicts = {key: {"hz": VantageVerdict(up=data.draw(st.booleans()), since=NOW)} for key in sorted(keys)}
     evidence = Evidence(verdicts, {"hz": Heartbeat(time=NOW)}, NOW)
     causes = [("hz", key) for key in sorted(keys) if data.draw(st.booleans())]
-    at_once = resolve(
-        Question(before, told, evidence, causes, pools=set(before.pools), instances=set(before.instances))
-    )
+    carried = data.draw(carried_to(sorted(keys - set(before.snapshot.target_states))))
+    question = Question(before, told, evidence, causes, set(before.pools), set(before.instances), carried=carried)
+    at_once = resolve(question)
 
-    first = hurry(Question(before, told, evidence, causes))
+    first = hurry(question)
     assert {change.kind for change in first.changes} <= {kinds.TARGET_STATES}
     assert (first.waiting, first.outvoted) == (at_once.waiting, at_once.outvoted)
     serving = before.changed(before.snapshot.changed(first.changes), first.changes)
@@ -479,6 +480,38 @@ def test_to_hurry_and_then_decide_the_rest_tells_and_writes_what_deciding_at_onc
     assert instances_probing({change.id for change in first.changes}, before.snapshot) >= {
         change.id.partition("|")[0] for change in rest.changes if change.kind == kinds.POLICY_STATES
     }
+
+    # The next leader knows the state of things then, and what was left behind.
+    at_once, first = resolve(replace(question, told=before)), hurry(replace(question, told=before))
+    rest = asked(serving, told_before(serving, Ahead(told=0, states=first.before), None), evidence=evidence, targets=())
+    assert sorted([*first.events, *rest.events], key=repr) == sorted(at_once.events, key=repr)
+
+
+def test_what_the_last_leader_had_not_told_of_an_instance_is_told() -> None:
+    """It was drained and then not, while its pool went down: it was down before and is down now."""
+    drain = Override(id="drain", selector=Selector(pool="a"), effect="failed")
+    two = asked(with_health(shop(), "b", "down", NOW), shop()).after
+    snapshot = two.snapshot.changed([Change(kinds.OVERRIDES, "drain", drain)])
+    told_up_to = asked(prepare(snapshot), two).after
+    assert request_status(told_up_to.instances["gtm1"]) == "unavailable"
+    undrained = [Change(kinds.OVERRIDES, "drain", None)]
+    serving = told_up_to.changed(told_up_to.snapshot.changed(undrained), undrained)
+    hurried = with_health(serving, "a", "down", NOW)
+    ahead = Ahead(told=0, states=dict.fromkeys(hurried.snapshot.target_states))
+    assert not asked(hurried, told_before(hurried, ahead, told_up_to)).events
+    assert [event["kind"] for event in asked(hurried, told_before(hurried, ahead, None)).events] == [
+        "instance.all_down"
+    ]
+
+
+@st.composite
+def carried_to(draw: st.DrawFn, targets: Sequence[str]) -> list[Change]:
+    """States that some targets without one begin with."""
+    return [
+        Change(kinds.TARGET_STATES, target, TargetState(health=draw(st.sampled_from(["up", "down"])), since=NOW))
+        for target in targets
+        if draw(st.booleans())
+    ]
 
 
 @bounded_few
