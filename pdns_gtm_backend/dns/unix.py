@@ -189,6 +189,10 @@ class _Connection(asyncio.Protocol):
         self._server.closed(self)
 
     def data_received(self, data: bytes) -> None:
+        # PowerDNS asks again when it is answered: nearly always it is one lookup, and whole.
+        if data.find(b"\n") == len(data) - 1 and not (may_wait(data) or self._rest or self._lines or self._waiting):
+            self._transport.write(self._server.answer(data, self.name))
+            return
         if self._rest:
             data = self._rest + data
         *lines, self._rest = data.split(b"\n")
