@@ -107,8 +107,8 @@ def disturbed(pair: Pair, site: Site, queries: Path, rounds: int) -> Sequence[ob
     found: defaultdict[int, list[float]] = defaultdict(list)
     failed = 0
     with pair.alone(site):
-        # The first queries after a restart, which it may have had while another was alone, are not of interest here.
-        dnsperf(site.port, queries, WARM_SECONDS, RATE)
+        # After a restart, which it may have had while another was alone, each connection of PowerDNS loses a query.
+        wait_for(lambda: not dnsperf(site.port, queries, WARM_SECONDS, RATE).failed, "answers by every connection", 60)
         for _ in range(rounds):
             disturbances: Sequence[AbstractContextManager[None]]
             disturbances = (nullcontext(), _changing(pair, site), _reloading(pair, site))
