@@ -1,6 +1,7 @@
 """Fixtures of tests that start processes."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +9,7 @@ from pdns_gtm_backend.store import follower
 from pdns_gtm_backend.store.connection import Client
 from pdns_gtm_backend.store.repository import Repository
 from tests.support.dns_system import DnsSystem, running_system
+from tests.support.healthd import Site
 from tests.support.redis_server import RedisServer
 
 
@@ -16,6 +18,13 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DnsSystem]:
     """Redis, the backend and PowerDNS, one system for the tests of a module."""
     with running_system(tmp_path_factory.mktemp("d")) as running:
         yield running
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A Redis, and the healthds that a test starts."""
+    with Site(tmp_path) as made:
+        yield made
 
 
 @pytest.fixture(scope="module")

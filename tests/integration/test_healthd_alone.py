@@ -5,7 +5,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 
@@ -20,12 +19,6 @@ from tests.support.store import instance, pool
 A1, A2, B1 = "127.0.21.1", "127.0.21.2", "127.0.21.3"
 INSTANCE = "gtm00000001"
 KEY = policy_state_key(INSTANCE, "world", "ipv4")
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

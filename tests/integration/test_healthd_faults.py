@@ -4,7 +4,6 @@ import re
 import signal
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,12 +25,6 @@ TAKEOVER_SECONDS = 15.0
 FALL, INTERVAL, TIMEOUT = 2, 1, 5
 LEFT_SECONDS = FALL * INTERVAL + 15.0
 """After a fault's end until an address that died in it has left; `make test-faults` measures the 2 s of design.md."""
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """A pool that very many instances share: what becomes of it does not wait for what they are switched to."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -17,12 +16,6 @@ from tests.support.store import Heard, instance, pool
 A1, B1 = "127.0.24.1", "127.0.24.2"
 INSTANCES = [f"gtm{number:08}" for number in range(MOST_WAITED_FOR + 20)]
 STATE = f"target-states/{target_key('web', A1, None, None)}"
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ from tests.support.store import instance, pool
 
 A1, A2, B1 = "127.0.24.1", "127.0.24.2", "127.0.24.3"
 WEB_A1 = target_key("web", A1, None, None)
-
-
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    with Site(tmp_path) as made:
-        yield made
 
 
 @pytest.fixture
