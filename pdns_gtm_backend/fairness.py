@@ -5,15 +5,42 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Final
 
 SWITCH_SECONDS: Final = 0.00005
 WORK_SECONDS: Final = 0.0003
 REST_SECONDS: Final = 0.0003
 
-_lock = threading.Lock()
-_at_work = 0
-_usual = sys.getswitchinterval()
+
+class Together:
+    """Begun by the first thread that enters, ended by the last that leaves. begin: begins it, gives what ends it."""
+
+    def __init__(self, begin: Callable[[], Callable[[], object]]) -> None:
+        self._begin = begin
+        self._lock = threading.Lock()
+        self._inside = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._end = self._begin()
+            self._inside += 1
+
+    def __exit__(self, *_error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._end()
+
+
+def _switch_often() -> Callable[[], object]:
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(SWITCH_SECONDS)
+    return partial(sys.setswitchinterval, usual)
+
+
+_switching: Final = Together(_switch_often)
 
 
 @contextmanager
@@ -22,19 +49,8 @@ def answers_first() -> Iterator[Callable[[], None]]:
 
     Gives what the work may call often: it then sleeps as long as it works, in pieces shorter than an answer may wait.
     """
-    global _at_work, _usual
-    with _lock:
-        if not _at_work:
-            _usual = sys.getswitchinterval()
-            sys.setswitchinterval(SWITCH_SECONDS)
-        _at_work += 1
-    try:
+    with _switching:
         yield _rests()
-    finally:
-        with _lock:
-            _at_work -= 1
-            if not _at_work:
-                sys.setswitchinterval(_usual)
 
 
 def _rests() -> Callable[[], None]:

@@ -1,15 +1,11 @@
 """Making what stays: neither while it is made nor later is it looked through for garbage."""
 
 import gc
-import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Final
 
-from pdns_gtm_backend.fairness import answers_first
-
-_lock = threading.Lock()
-_at_work = 0
-_usual = True
+from pdns_gtm_backend.fairness import Together, answers_first
 
 
 def set_aside() -> None:
@@ -17,24 +13,20 @@ def set_aside() -> None:
     gc.freeze()
 
 
-@contextmanager
-def without_collection() -> Iterator[None]:
+def _stop_collecting() -> Callable[[], object]:
+    usual = gc.isenabled()
+    gc.disable()
+    return gc.enable if usual else gc.disable
+
+
+_not_collecting: Final = Together(_stop_collecting)
+
+
+def without_collection() -> AbstractContextManager[None]:
     """Keeps the cyclic garbage collector from very many new objects without a cycle, as each pass over them would stop
     every thread. Several threads may do so at once: it goes on after the last one.
     """
-    global _at_work, _usual
-    with _lock:
-        if not _at_work:
-            _usual = gc.isenabled()
-            gc.disable()
-        _at_work += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _at_work -= 1
-            if not _at_work and _usual:
-                gc.enable()
+    return _not_collecting
 
 
 @contextmanager

@@ -119,6 +119,10 @@ class ServedInstance:
         object.__setattr__(self, "_answers", prepared)
         return prepared
 
+    def choice(self, family: Family, owner: int) -> Choice:
+        """What the policy at an index gives; nothing of an instance that is disabled."""
+        return self.answers.choices[family][owner] if self.instance.enabled else DISABLED
+
     def scope(self, client: Network) -> int:
         """Prefix length that an answer to `client` holds for. Depends on configuration alone."""
         return self.lines.scope(client)

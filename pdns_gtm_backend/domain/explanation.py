@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from pdns_gtm_backend.domain.answer import DISABLED, Choice, PolicyView, Rule, ServedInstance
+from pdns_gtm_backend.domain.answer import Choice, PolicyView, Rule, ServedInstance
 from pdns_gtm_backend.domain.availability import PoolView
 from pdns_gtm_backend.domain.client import Network, Place
 from pdns_gtm_backend.domain.line import Match
@@ -61,7 +61,7 @@ def explain(served: ServedInstance, family: Family, client: Network, place: Plac
     matches = served.lines.all_matches(client, place)
     owner = matches[0].owner if matches else 0
     view = served.answers.views[family][owner]
-    choice = served.answers.choices[family][owner] if served.instance.enabled else DISABLED
+    choice = served.choice(family, owner)
     chances = probabilities(choice, client)
     sets = tuple(
         SetExplanation(

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from pdns_gtm_backend.domain.answer import DISABLED, Choice, PolicyView, ServedInstance
+from pdns_gtm_backend.domain.answer import Choice, PolicyView, ServedInstance
 from pdns_gtm_backend.domain.availability import PoolView, SetView
 from pdns_gtm_backend.domain.configuration import pool_warnings
 from pdns_gtm_backend.domain.moment import rfc3339
@@ -148,9 +148,7 @@ def _policy(served: ServedInstance, index: int, snapshot: Snapshot) -> PolicySta
     policy = served.instance.policies[index]
     pin = policy_override(served.instance.id, policy.name, "pin", snapshot.overrides_on_instance(served.instance.id))
     families: dict[str, FamilyStatus] = {
-        family: _family(
-            views[index], served.answers.choices[family][index] if served.instance.enabled else DISABLED, pin
-        )
+        family: _family(views[index], served.choice(family, index), pin)
         for family, views in served.answers.views.items()
         if any(view.sets for view in views)
     }

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from pdns_gtm_backend.domain.answer import DISABLED, Choice, Rule, ServedInstance, record_type
+from pdns_gtm_backend.domain.answer import Choice, Rule, ServedInstance, record_type
 from pdns_gtm_backend.domain.client import NOWHERE, Network, Place, parse_network
 from pdns_gtm_backend.domain.explanation import Explanation, SetExplanation, explain, probabilities
 from pdns_gtm_backend.domain.names import ancestors, canonical, domain_name_error
@@ -142,7 +142,7 @@ def simulate(operator: Operator, locator: Locates, name: str, rrtype: str, clien
     place = NOWHERE if network.bits == 0 and network.version == 4 else locator.locate(truncated)
     explanation = explain(served, family, truncated, place)
     owner = explanation.lines[0].owner if explanation.lines else 0
-    choice = served.answers.choices[family][owner] if served.instance.enabled else DISABLED
+    choice = served.choice(family, owner)
     match = explanation.lines[0] if explanation.lines else None
     records = served.answers.addresses(family, match, truncated, random.random)
     instance = served.instance

@@ -54,7 +54,7 @@ class Serving(Prepared):
 def prepare(snapshot: Snapshot) -> Serving:
     """The serving state of a whole snapshot."""
     nothing = Serving(empty(), Map(), Map(), Map())
-    pools = _remade_pools(Map(), snapshot, set(snapshot.pools))
+    pools = _remade_pools(Map(), snapshot, snapshot.pools)
     return _with_instances(nothing, snapshot, pools, set(snapshot.instances), later=False)
 
 

@@ -1,7 +1,5 @@
 """Leases and what a leader leaves behind, in a real Redis."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from pdns_gtm_backend.domain.state import Heartbeat, TargetState, VantageVerdict
@@ -19,22 +17,8 @@ from pdns_gtm_backend.store.vantages import (
     Vantages,
     VantagesTold,
 )
-from tests.support.redis_server import RedisServer
 
 KEY = keys.vantage_lease("hz")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("r")) as running:
-        yield running
-
-
-@pytest.fixture
-def client(server: RedisServer) -> Iterator[Client]:
-    with server.connect() as connected:
-        connected.flushall()
-        yield connected
 
 
 def test_one_holder_at_a_time_for_a_limited_time(client: Client) -> None:

@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from itertools import pairwise
 
 import pytest
@@ -19,12 +18,6 @@ from tests.support.store import eventually
 TARGET = "web|192.0.2.1||"
 UP = VantageVerdict(up=True, since=1.0)
 DOWN = VantageVerdict(up=False, since=2.5, reason="refused", detail="é|{}")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    with RedisServer(tmp_path_factory.mktemp("s")) as running:
-        yield running
 
 
 @pytest.fixture
