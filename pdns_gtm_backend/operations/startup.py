@@ -48,10 +48,14 @@ def ensure_token(operator: Operator, folder: Path) -> None:
     if tokens.tokens_of(snapshot):
         return
     made = _make_file(path)
-    secret = path.read_text(encoding="ascii").strip()
+    try:
+        secret = path.read_text(encoding="ascii").strip()
+        path.chmod(0o600)
+    except FileNotFoundError:
+        # Another server made it and took it away: the store holds a third one's token.
+        return
     if tokens.token_id(secret) is None:
         raise ValueError(f"{path} holds no token of this server: delete it, and it is made anew")
-    path.chmod(0o600)
     if tokens.register(operator, secret, BOOTSTRAP_NAME).written:
         log.warning("first admin token: see %s", path, extra={"event": "token.bootstrap"})
     elif made and tokens.token_id(secret) not in tokens.tokens_of(operator.writer.newest().snapshot):
